@@ -1,0 +1,85 @@
+//! Bugs that we planted ourselves, to measure whether the simulator finds them.
+//!
+//! A switch costs one comparison in a build with debug assertions and does not exist in a release build: there
+//! [`Planted`] is a type without a value and [`Planted::has`] is the constant `false`. `.ci/run` checks that.
+//! `sim-tests` arms one switch per hunt and states in how many seeds the bug is found.
+
+/// A mistake that a storage engine could really make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg(debug_assertions)]
+pub enum Bug {
+    /// RAFT: a leader counts replicas of an older term's entry and commits it (Raft figure 8).
+    CommitOldTerm,
+    /// RAFT: a vote leaves before its record is on disk.
+    VoteBeforeDurable,
+    /// LOG: entries are acknowledged when written, not when synced.
+    AckBeforeSync,
+    /// LOG: recovery accepts a batch whose tail was torn.
+    TornTailAccepted,
+    /// SHARD: a read does not verify the checksums of frames.
+    ChecksumNotVerified,
+    /// STATE: snapshots leave out client sessions.
+    SessionsNotInSnapshot,
+    /// RAFT: ReadIndex answers without asking a quorum whether it still leads.
+    ReadWithoutQuorum,
+    /// WRITE: an object is decided before its shards are synced.
+    DecideBeforeShardSync,
+    /// SHARD: an extent's index is written before the bytes that it points at are synced.
+    IndexBeforeExtentSync,
+    /// SWEEP: undecided shards are removed while their decision is still in flight.
+    SweepInFlight,
+}
+
+#[cfg(debug_assertions)]
+impl Bug {
+    /// Every planted bug, for the hunt and for the command line.
+    pub const ALL: &'static [Bug] = &[
+        Bug::CommitOldTerm,
+        Bug::VoteBeforeDurable,
+        Bug::AckBeforeSync,
+        Bug::TornTailAccepted,
+        Bug::ChecksumNotVerified,
+        Bug::SessionsNotInSnapshot,
+        Bug::ReadWithoutQuorum,
+        Bug::DecideBeforeShardSync,
+        Bug::IndexBeforeExtentSync,
+        Bug::SweepInFlight,
+    ];
+}
+
+/// The switches of one node: all off, unless a hunt armed one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planted {
+    #[cfg(debug_assertions)]
+    armed: Option<Bug>,
+}
+
+impl Planted {
+    /// Arms one bug. Exists only where debug assertions do.
+    #[cfg(debug_assertions)]
+    pub fn arm(bug: Bug) -> Planted {
+        Planted { armed: Some(bug) }
+    }
+
+    /// Whether `bug` is armed.
+    #[cfg(debug_assertions)]
+    pub(crate) fn has(self, bug: Bug) -> bool {
+        self.armed == Some(bug)
+    }
+}
+
+/// `planted!(self.planted, CommitOldTerm)`: true when that bug is armed, the constant `false` in a release build.
+macro_rules! planted {
+    ($planted:expr, $bug:ident) => {{
+        #[cfg(debug_assertions)]
+        {
+            $planted.has($crate::planted::Bug::$bug)
+        }
+        #[cfg(not(debug_assertions))]
+        {
+            let _ = $planted;
+            false
+        }
+    }};
+}
+pub(crate) use planted;

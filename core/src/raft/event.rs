@@ -1,0 +1,121 @@
+//! What a replica is told and what it orders.
+
+use super::message::Message;
+use crate::planted::Planted;
+use crate::types::{
+    Entries, Entry, GroupId, HardState, LogIndex, LogPosition, NodeId, PersistId, RequestId, Snapshot, Term,
+};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// How a replica behaves. Fixed while it lives.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This replica's node.
+    pub node: NodeId,
+    /// The group, for traces.
+    pub group: GroupId,
+    /// Who votes. Contains `node`.
+    pub voters: Vec<NodeId>,
+    /// A follower that hears nothing campaigns after a random time in `[election_timeout, 2 * election_timeout)`.
+    pub election_timeout: Duration,
+    /// How often a leader speaks when it has nothing to say. At most a third of the election timeout.
+    pub heartbeat_interval: Duration,
+    /// Most bytes of payload in one `AppendEntries`.
+    pub append_bytes_max: usize,
+    /// Most appends to one follower that are not answered yet.
+    pub appends_in_flight_max: usize,
+    /// Most bytes of payload proposed and not yet committed; more is refused with `Busy`.
+    pub uncommitted_bytes_max: usize,
+    /// Planted bugs, all off in production.
+    pub planted: Planted,
+}
+
+/// What a replica knew when the process started: recovered from the log and from the applied state.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// The last durable hard state.
+    pub hard_state: HardState,
+    /// The last entry that is no longer in the log (cut, or covered by an installed snapshot).
+    pub base: LogPosition,
+    /// Every durable entry after `base`, without gaps.
+    pub entries: Entries,
+    /// What the state machine has applied. At least `base.index`.
+    pub applied: LogIndex,
+}
+
+/// A fact for a replica.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The deadline it asked for has come (an early call does nothing).
+    Deadline,
+    /// A message of another replica of the group arrived.
+    Receive { from: NodeId, message: Message },
+    /// Everything ordered by the `Persist` effect of this id, and by all before it, is durable.
+    Persisted { id: PersistId },
+    /// A client's command. Answered by `Proposed` or `Refused`.
+    Propose { id: RequestId, command: Bytes },
+    /// A client wants to read what is committed now or later. Answered by `ReadReady` or `Refused`.
+    Read { id: RequestId },
+    /// The state machine's snapshot that `TakeSnapshot` asked for.
+    SnapshotTaken { snapshot: Snapshot },
+    /// The snapshot that `InstallSnapshot` ordered is durable in the state machine.
+    SnapshotInstalled { position: LogPosition },
+    /// The state machine is durable up to here: entries up to it may go from memory and from the log.
+    Compact { through: LogIndex },
+}
+
+/// An order of a replica. The parent keeps the order of `Persist`, `Cut`, `Reset` and `Commit` effects; all else is
+/// independent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send; may be lost.
+    Send { to: NodeId, message: Message },
+    /// Make durable, together. `entries[0]` may overwrite a suffix: everything from its index on is replaced.
+    /// Ends in `Persisted`.
+    Persist { id: PersistId, hard_state: Option<HardState>, entries: Entries },
+    /// These entries are committed: apply them, in order, once. Entries up to `Restored::applied` are never repeated.
+    Commit { entries: Vec<Entry> },
+    /// Entries up to and including `base` are no longer needed in the durable log.
+    Cut { base: LogPosition },
+    /// The log restarts after a snapshot: entries up to `base`, and also everything after it that does not follow
+    /// from it, are void. Ends in `Persisted`.
+    Reset { id: PersistId, base: LogPosition },
+    /// The command stands at this place in the log. It counts only when it is committed there with this term.
+    Proposed { id: RequestId, position: LogPosition },
+    /// The read may be answered once the state machine has applied `index`.
+    ReadReady { id: RequestId, index: LogIndex },
+    /// Not here, not now. The command or read had no effect, or (after `Proposed`) an unknown one.
+    Refused { id: RequestId, reason: Refusal },
+    /// A follower needs the state machine's snapshot. Ends in `SnapshotTaken`; asked once at a time.
+    TakeSnapshot,
+    /// Replace the state machine by this snapshot, durably. Ends in `SnapshotInstalled`. No `Commit` follows before.
+    InstallSnapshot { snapshot: Snapshot },
+    /// The replica changed role.
+    Became { role: Role, term: Term, leader: Option<NodeId> },
+}
+
+/// What a replica is, for traces and `/status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether it would win.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads its term.
+    Leader,
+}
+
+/// Why a command or a read was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another node leads, if known which.
+    NotLeader { leader: Option<NodeId> },
+    /// Too many commands wait for their commit; try again later.
+    Busy,
+    /// The node lost its lead after it had taken the command or the read. A command may or may not be committed.
+    LostLead,
+}

@@ -1,0 +1,58 @@
+//! What the replicas of a group say to each other. Names and fields as in Raft figure 2 and figure 13; pre-vote as in
+//! the thesis, §9.6.
+
+use crate::types::{Entry, LogIndex, LogPosition, Snapshot, Term};
+use alloc::vec::Vec;
+
+/// A message between two replicas of one group. `term` is the sender's, except where a field says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// "Would you vote for me?" Changes nothing at the receiver. `term` is the one the sender *would* campaign in.
+    PreVote { term: Term, last_log: LogPosition },
+    /// `term` is the asked one when granted, the voter's own when refused.
+    PreVoteResponse { term: Term, granted: bool },
+    /// Asks for the vote of `term`.
+    RequestVote { term: Term, last_log: LogPosition },
+    /// Leaves only after the voter's record is on disk (`RAFT-2`).
+    RequestVoteResponse { term: Term, granted: bool },
+    /// Entries to append after `previous`; empty as a heartbeat. `round` names the leader's current ReadIndex round and
+    /// comes back in the response.
+    AppendEntries { term: Term, previous: LogPosition, entries: Vec<Entry>, commit: LogIndex, round: u64 },
+    /// How an append ended.
+    AppendEntriesResponse { term: Term, outcome: AppendOutcome, round: u64 },
+    /// The leader's state machine, for a replica whose next entry the leader has cut.
+    InstallSnapshot { term: Term, snapshot: Snapshot },
+    /// The snapshot is installed and durable up to `matched`.
+    InstallSnapshotResponse { term: Term, matched: LogIndex },
+}
+
+/// How a follower answers an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// The follower's log is durable and equal to the leader's up to here.
+    Matched(LogIndex),
+    /// The entry before the append is missing or of another term. `rejected` is the index that the leader sent as
+    /// previous; the rest lets it skip a whole term (Raft §5.3, end).
+    Rejected {
+        /// The leader's `previous.index`, so that a stale rejection is recognised.
+        rejected: LogIndex,
+        /// The last index at which the logs may still agree.
+        hint: LogPosition,
+    },
+}
+
+impl Message {
+    /// The term that the message carries.
+    pub fn term(&self) -> Term {
+        match *self {
+            Message::PreVote { term, .. }
+            | Message::PreVoteResponse { term, .. }
+            | Message::RequestVote { term, .. }
+            | Message::RequestVoteResponse { term, .. }
+            | Message::AppendEntries { term, .. }
+            | Message::AppendEntriesResponse { term, .. }
+            | Message::InstallSnapshot { term, .. }
+            | Message::InstallSnapshotResponse { term, .. } => term,
+        }
+    }
+}

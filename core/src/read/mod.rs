@@ -1,0 +1,1 @@
+//! Placeholder of the skeleton; replaced in the next commits.

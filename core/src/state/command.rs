@@ -1,0 +1,410 @@
+//! The commands and queries of the replicated state machine, and their answers.
+//!
+//! A [`Command`] is what a Raft entry carries. Its encoding is `postcard` behind a version byte; `docs/formats/` has
+//! the page and `state/tests.rs` the golden bytes. A [`Query`] never enters the log: it reads a consistent snapshot.
+
+use crate::stripe::{Profile, WrappedKey};
+use crate::types::{DriveId, SessionId, TenantId, VersionId, WallTime};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// One command for a group's state machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The proposer's wall clock. The replicated time is the largest seen, so it never goes back.
+    pub time: WallTime,
+    /// Present when the client wants exactly-once (thesis §6.3).
+    pub session: Option<SessionStamp>,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// Marks a command as the `sequence`th of a session. Applied once: a repeat returns the recorded answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStamp {
+    /// From the answer to [`Operation::OpenSession`].
+    pub session: SessionId,
+    /// From 1, each used once.
+    pub sequence: u64,
+    /// The client has the answers to all sequences below: they may be forgotten.
+    pub answered_below: u64,
+}
+
+/// What a command does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    /// Opens a session. Answer: [`Answer::Session`].
+    OpenSession,
+    /// Changes a user key.
+    Key(KeyOperation),
+    /// Changes buckets, objects or uploads.
+    Object(ObjectOperation),
+}
+
+/// Changes to user keys. Keys are 1 to [`KEY_SIZE_MAX`] bytes, values up to [`VALUE_SIZE_MAX`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyOperation {
+    /// Sets the value. Answer: [`Answer::Key`] with the new revision, or `Conflict`.
+    Put { key: Bytes, value: Bytes, condition: KeyCondition },
+    /// Removes the key. Answer: [`Answer::Key`]; `NotFound` when it is not there.
+    Delete { key: Bytes, condition: KeyCondition },
+}
+
+/// When a change to a key may happen. The revision of a key is the log index of the entry that last wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyCondition {
+    /// Always.
+    Any,
+    /// Only if the key does not exist.
+    Absent,
+    /// Only if the key exists.
+    Present,
+    /// Only if the key's modification revision is this.
+    Revision(u64),
+}
+
+/// Largest user key, in bytes.
+pub const KEY_SIZE_MAX: usize = 1024;
+/// Largest value of a user key, in bytes.
+pub const VALUE_SIZE_MAX: usize = 1 << 20;
+
+/// A key's value and when it changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyValue {
+    /// The value.
+    pub value: Bytes,
+    /// Index of the entry that wrote this value.
+    pub revision: u64,
+    /// Index of the entry that created the key.
+    pub created: u64,
+}
+
+/// Names a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BucketName {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Valid by `state::objects::check_bucket_name`.
+    pub name: String,
+}
+
+/// Names an object's key in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectName {
+    /// Where.
+    pub bucket: BucketName,
+    /// 1 to 1,024 bytes of UTF-8.
+    pub key: String,
+}
+
+/// What a client says about an object besides its bytes; returned as it was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    pub content_language: Option<String>,
+    /// `Expires`, as text.
+    pub expires: Option<String>,
+    /// `x-amz-meta-*`, names in lower case without the prefix. At most 2 KiB in all.
+    pub user: BTreeMap<String, String>,
+    /// Checksums that the client gave and the gateway verified: algorithm name (`crc32`, `crc32c`, `crc64nvme`, `sha1`,
+    /// `sha256`) to the base64 value.
+    pub checksums: BTreeMap<String, String>,
+}
+
+/// MD5 of the plaintext, as the entity tag of a single-part object shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Md5(pub [u8; 16]);
+
+/// An object's entity tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ETag {
+    /// MD5 of the bytes, or of the parts' MD5s in sequence.
+    pub md5: Md5,
+    /// The number of parts of a multipart upload, 0 for a single put. Shown as `md5-parts` when not 0.
+    pub parts: u32,
+}
+
+/// Where the bytes of one put, or of one part, are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Identity of the bytes: part of the seal, and the name of the shards.
+    pub version: VersionId,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// The data key, wrapped.
+    pub key: WrappedKey,
+    /// Where.
+    pub place: Place,
+}
+
+/// In the row, or on drives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// The sealed bytes themselves (ciphertext and tag), at most `stripe::INLINE_MAX` of plaintext.
+    Inline(Bytes),
+    /// In stripes of `stripe::STRIPE_SIZE`. Position `p` of stripe `s` is on `drives[(p + s) % drives.len()]`, and
+    /// `drives.len()` is `k + m`.
+    Striped { profile: Profile, drives: Vec<DriveId> },
+}
+
+/// When a write to an object may happen, decided where the version becomes visible (RFC 9110 §13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ObjectCondition {
+    /// Always.
+    Any,
+    /// `If-None-Match: *`.
+    Absent,
+    /// `If-Match: *`.
+    Present,
+    /// `If-Match: "etag"`.
+    Match(ETag),
+    /// `If-None-Match: "etag"`.
+    NoneMatch(ETag),
+}
+
+/// Changes to buckets, objects and uploads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ObjectOperation {
+    /// Answer: `Done`, or `BucketExists`.
+    CreateBucket { bucket: BucketName },
+    /// Answer: `Done`, `NoSuchBucket`, or `BucketNotEmpty` (objects or uploads).
+    DeleteBucket { bucket: BucketName },
+    /// The decision of a put. Refused with `Expired` when `body` is striped and the replicated time is past `expires`.
+    /// Answer: `Put`. Repeating it (same `body.version`) answers as the first time and changes nothing.
+    PutObject {
+        object: ObjectName,
+        body: Body,
+        etag: ETag,
+        metadata: Metadata,
+        condition: ObjectCondition,
+        expires: WallTime,
+    },
+    /// Answer: `Done`, whether the object was there or not; `ConditionFailed` by its condition.
+    DeleteObject { object: ObjectName, condition: ObjectCondition },
+    /// Answer: `Done`. `upload` is random, from the node's generator.
+    CreateUpload { object: ObjectName, upload: VersionId, metadata: Metadata },
+    /// The decision of a part; replaces an earlier part of the same number. Answer: `Put`, `NoSuchUpload`, `Expired`.
+    PutPart {
+        object: ObjectName,
+        upload: VersionId,
+        number: u16,
+        body: Body,
+        etag: Md5,
+        metadata: Metadata,
+        expires: WallTime,
+    },
+    /// Makes the listed parts one object. Parts not listed are reclaimed. Answer: `Put`; `NoSuchUpload`, `InvalidPart`,
+    /// `InvalidPartOrder`, `PartTooSmall` (under 5 MiB and not the last). Repeating a completed one with the same
+    /// parts answers as the first time while its object is the current one.
+    CompleteUpload {
+        object: ObjectName,
+        upload: VersionId,
+        parts: Vec<(u16, ETag)>,
+        metadata: Metadata,
+        condition: ObjectCondition,
+    },
+    /// Answer: `Done`, `NoSuchUpload`.
+    AbortUpload { object: ObjectName, upload: VersionId },
+    /// A sweep asks about versions whose preparation expired. Answer: `Resolved`, one fate each. Being in the log, it
+    /// moves the replicated time past their expiry, so that no later `PutObject` can decide them (`SWEEP-1`).
+    Resolve { versions: Vec<(VersionId, WallTime)> },
+    /// The shards of these queue entries are gone from every drive: drop them from the reclaim queue. Answer: `Done`.
+    Reclaimed { versions: Vec<VersionId> },
+}
+
+/// What the metadata knows of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// Decided: its shards belong to an object or a part.
+    Committed,
+    /// Unknown, or waiting in the reclaim queue, and it can never be decided any more: its shards may go.
+    Void,
+    /// Not decided, but its preparation has not expired by replicated time. Ask again later.
+    Pending,
+}
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done, and there is nothing to say.
+    Done,
+    /// The session's id.
+    Session(SessionId),
+    /// The command belongs to a session that is not open (any more): it was not applied.
+    SessionExpired,
+    /// The revision that the change made.
+    Key { revision: u64 },
+    /// The object or part is in place.
+    Put { etag: ETag, version: VersionId },
+    /// One fate for each version asked.
+    Resolved(Vec<Fate>),
+    /// Refused by the state as it is; nothing changed.
+    Refused(Refusal),
+}
+
+/// Why the state machine refused a command or a query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No such user key.
+    NotFound,
+    /// The key's condition does not hold; the current revision, 0 when the key is absent.
+    Conflict { revision: u64 },
+    /// A name, key, value or number is out of its range. Says which.
+    Invalid(String),
+    /// No such bucket.
+    NoSuchBucket,
+    /// The bucket exists.
+    BucketExists,
+    /// The bucket holds objects or uploads.
+    BucketNotEmpty,
+    /// No such object.
+    NoSuchKey,
+    /// The object's condition does not hold.
+    ConditionFailed,
+    /// No such upload.
+    NoSuchUpload,
+    /// A part is missing or its entity tag differs. Carries its number.
+    InvalidPart(u16),
+    /// Part numbers do not ascend.
+    InvalidPartOrder,
+    /// A part other than the last is smaller than 5 MiB. Carries its number.
+    PartTooSmall(u16),
+    /// The preparation expired before the decision: the write must start again.
+    Expired,
+}
+
+/// A question to a group's state machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Answer: `Key`.
+    Key { key: Bytes },
+    /// User keys that begin with `prefix`, after `start_after`, at most `limit`. Answer: `Keys`.
+    Keys { prefix: Bytes, start_after: Bytes, limit: usize },
+    /// Answer: `Bucket`.
+    Bucket { bucket: BucketName },
+    /// All buckets of the tenant, in name order. Answer: `Buckets`.
+    Buckets { tenant: TenantId },
+    /// The current version, with the bodies of its parts. Answer: `Object`.
+    Object { object: ObjectName },
+    /// A page of a bucket, as ListObjectsV2 defines it. Answer: `Listing`.
+    List { bucket: BucketName, prefix: String, delimiter: String, start_after: String, limit: usize },
+    /// Parts of an upload, numbers above `after`, at most `limit`. Answer: `Parts`.
+    Parts { object: ObjectName, upload: VersionId, after: u16, limit: usize },
+    /// Uploads in progress in a bucket, in key order. Answer: `Uploads`.
+    Uploads { bucket: BucketName, prefix: String, limit: usize },
+    /// The oldest entries of the reclaim queue. Answer: `Reclaimable`.
+    Reclaimable { limit: usize },
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryAnswer {
+    /// The key's value, if it exists.
+    Key(Option<KeyValue>),
+    /// In key order; `more` when the limit cut the answer.
+    Keys { keys: Vec<(Bytes, KeyValue)>, more: bool },
+    /// When the bucket was made.
+    Bucket { created: WallTime },
+    /// Name and time of each.
+    Buckets(Vec<(String, WallTime)>),
+    /// The object.
+    Object(Object),
+    /// A page.
+    Listing(Listing),
+    /// A page of parts.
+    Parts { parts: Vec<Part>, more: bool },
+    /// A page of uploads.
+    Uploads { uploads: Vec<Upload>, more: bool },
+    /// Bodies to reclaim, oldest first. Inline bodies never enter the queue.
+    Reclaimable(Vec<Reclaim>),
+    /// Refused.
+    Refused(Refusal),
+}
+
+/// An object's current version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its identity.
+    pub version: VersionId,
+    /// Bytes.
+    pub size: u64,
+    /// Entity tag.
+    pub etag: ETag,
+    /// When it was decided, by replicated time.
+    pub modified: WallTime,
+    /// What the client said about it.
+    pub metadata: Metadata,
+    /// One body for a single put; one for each part, in order, for a multipart upload.
+    pub bodies: Vec<Body>,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The object's key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// Entity tag.
+    pub etag: ETag,
+    /// When it was decided.
+    pub modified: WallTime,
+}
+
+/// A page of a bucket: objects and common prefixes, each in UTF-8 binary order, together at most `limit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Objects whose key has no delimiter after the prefix.
+    pub objects: Vec<Listed>,
+    /// Prefixes up to and including the delimiter.
+    pub prefixes: Vec<String>,
+    /// `start_after` for the next page; `None` when this is the last. After a common prefix it is that prefix, and a
+    /// listing that starts after a common prefix of its own delimiter skips everything under it.
+    pub next: Option<String>,
+}
+
+/// A part of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// 1 to 10,000.
+    pub number: u16,
+    /// Bytes.
+    pub size: u64,
+    /// MD5.
+    pub etag: Md5,
+    /// When it was decided.
+    pub modified: WallTime,
+    /// Its checksums, as in [`Metadata::checksums`].
+    pub checksums: BTreeMap<String, String>,
+}
+
+/// An upload in progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The object's key.
+    pub key: String,
+    /// Its id.
+    pub upload: VersionId,
+    /// When it began.
+    pub created: WallTime,
+}
+
+/// A body whose version is gone and whose shards may be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reclaim {
+    /// The version whose shards to delete.
+    pub version: VersionId,
+    /// The drives that hold them.
+    pub drives: Vec<DriveId>,
+}

@@ -1,0 +1,5 @@
+//! The replicated state machine of a group.
+
+pub mod command;
+
+pub use command::*;

@@ -1,0 +1,89 @@
+//! One stripe of an object: sealed with AES-256-GCM, cut into `k` data shards, `m` parity shards added, each framed
+//! with checksums; and back again from any `k`.
+
+use crate::types::VersionId;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of plaintext in a full stripe. The last stripe of an object is shorter; an empty object has none.
+pub const STRIPE_SIZE: usize = 1 << 20;
+
+/// Objects (and parts) up to this size live sealed in their metadata row.
+pub const INLINE_MAX: usize = 16 << 10;
+
+/// How many shards of a stripe hold data and how many parity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// `k`, at least 1.
+    pub data: u8,
+    /// `m`; any `m` positions may be lost.
+    pub parity: u8,
+}
+
+/// A random 256-bit key, one per object version. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DataKey(pub [u8; 32]);
+
+/// The key that wraps data keys. From `<dir>/keys/`. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RootKey(pub [u8; 32]);
+
+/// A data key sealed under the root key, as metadata rows keep it: 12 bytes nonce, 32 bytes key, 16 bytes tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrappedKey(pub Vec<u8>);
+
+/// What identifies a stripe. Bound into the seal as associated data, so that no stripe can stand for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StripeId {
+    /// The version (or part) that the stripe belongs to.
+    pub version: VersionId,
+    /// From 0.
+    pub index: u32,
+}
+
+/// A stripe to make.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// Which stripe.
+    pub id: StripeId,
+    /// The version's key.
+    pub key: DataKey,
+    /// Into how many shards.
+    pub profile: Profile,
+    /// At most [`STRIPE_SIZE`] bytes, at least 1.
+    pub plaintext: Bytes,
+}
+
+/// A stripe to read.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Which stripe.
+    pub id: StripeId,
+    /// The version's key.
+    pub key: DataKey,
+    /// How it was cut.
+    pub profile: Profile,
+    /// Bytes of plaintext that the stripe holds.
+    pub length: u32,
+    /// The framed record of each position, `k + m` of them; `None` for those not fetched.
+    pub records: Vec<Option<Bytes>>,
+}
+
+/// Why a stripe could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// Fewer than `k` good shards among those given. `damaged` failed their checks and must not be trusted again.
+    TooFew { good: u8, damaged: Vec<u8> },
+    /// Every checksum holds, but the seal does not: wrong key, wrong stripe, or bytes changed on purpose.
+    Forged,
+}
+
+/// A stripe that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The bytes.
+    pub plaintext: Bytes,
+    /// Positions whose record was given but failed its checks: to be repaired.
+    pub damaged: Vec<u8>,
+}

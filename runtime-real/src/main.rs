@@ -1,0 +1,2 @@
+//! The `anvil` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Scenarios and the seed runner.
