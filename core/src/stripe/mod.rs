@@ -87,3 +87,15 @@ pub struct Opened {
     /// Positions whose record was given but failed its checks: to be repaired.
     pub damaged: Vec<u8>,
 }
+
+impl core::fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("DataKey(hidden)")
+    }
+}
+
+impl core::fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("RootKey(hidden)")
+    }
+}
