@@ -1,0 +1,139 @@
+//! What a client asks of a node, and what it hears back.
+//!
+//! Every [`Request`] carries a [`RequestId`] of its own and ends in exactly one [`Reply`], or in the node's crash.
+//! A client of objects moves bytes stripe by stripe, each a request, so that backpressure is simply the number of
+//! requests it keeps open.
+
+use crate::raft;
+use crate::shards::Usage;
+use crate::state::{
+    Answer, ETag, Md5, Metadata, Object, ObjectCondition, ObjectName, Operation, Query, QueryAnswer, Refusal,
+    SessionStamp,
+};
+use crate::types::{DriveId, GroupId, LogIndex, NodeId, RequestId, Term, VersionId};
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// A request of a client.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Decide a command in a group. Reply: `Answer`.
+    Command { group: GroupId, session: Option<SessionStamp>, operation: Operation },
+    /// Ask a linearizable question. Reply: `Queried`.
+    Query { group: GroupId, query: Query },
+    /// Store a whole small body (at most `stripe::INLINE_MAX` bytes) and decide it. Reply: `Answer`.
+    PutInline { target: Target, bytes: Bytes },
+    /// Begin the write of a body of any size. Reply: `Begun`; the request's own id names the write from then on.
+    BeginWrite,
+    /// The `index`th stripe of a write: `stripe::STRIPE_SIZE` bytes, the last one fewer but at least 1. Stripes may be
+    /// sent in parallel and in any order. Reply: `StripeStored` once all its shards are durable, or an error.
+    WriteStripe { write: RequestId, index: u32, bytes: Bytes },
+    /// All stripes are stored: make the body the object or part. Ends the write. Reply: `Answer`.
+    DecideWrite { write: RequestId, target: Target },
+    /// Give the write up; its shards are removed. No effect on a write that is being decided. Reply: `Closed`.
+    AbortWrite { write: RequestId },
+    /// Open the current version for reading; it stays readable, even if replaced, until `Close`. Reply: `Opened`; the
+    /// request's own id names the open object from then on.
+    Open { object: ObjectName },
+    /// Read stripe `stripe` of body `body` (an index into `Object::bodies`). Inline bodies have one stripe, empty ones
+    /// none. Reply: `Stripe`.
+    ReadStripe { open: RequestId, body: u32, stripe: u32 },
+    /// The reader is done. Reply: `Closed`.
+    Close { open: RequestId },
+    /// Reply: `Status`.
+    Status,
+}
+
+/// What a write becomes when it is decided.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The current version of an object.
+    Object { object: ObjectName, etag: ETag, metadata: Metadata, condition: ObjectCondition },
+    /// A part of a multipart upload. Only `metadata.checksums` counts.
+    Part { object: ObjectName, upload: VersionId, number: u16, etag: Md5, metadata: Metadata },
+}
+
+/// The end of a request.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The state machine's answer.
+    Answer(Answer),
+    /// The state machine's answer to a query.
+    Queried(QueryAnswer),
+    /// The write has begun.
+    Begun,
+    /// All shards of the stripe are durable.
+    StripeStored,
+    /// The object is open.
+    Opened(Object),
+    /// The object, bucket or key is not there.
+    Refused(Refusal),
+    /// The plaintext of one stripe.
+    Stripe(Bytes),
+    /// The handle is gone.
+    Closed,
+    /// The node's state.
+    Status(Status),
+    /// The request had no effect, or (for a command and a decision) an unknown one.
+    Unavailable(Unavailable),
+}
+
+/// Why a node could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// Another node leads the group, if known which. Nothing happened.
+    NotLeader { leader: Option<NodeId> },
+    /// Too much waits already. Nothing happened; try again later.
+    Busy,
+    /// The lead was lost while the request was under way: a command may or may not take effect.
+    Uncertain,
+    /// A drive is full. Nothing was decided.
+    DiskFull,
+    /// A drive refused the write, in its words. Nothing was decided.
+    Disk(String),
+    /// Too many shards of a stripe are missing or damaged. Nothing false was returned.
+    Damaged(String),
+    /// No such write or open object: it was closed, or expired.
+    UnknownHandle,
+    /// The request contradicts itself (stripe too large, decided before all stripes are stored, gap in the stripes).
+    Misuse(&'static str),
+}
+
+/// A node, as `/status` and the dashboard show it.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// Its groups.
+    pub groups: Vec<GroupStatus>,
+    /// Its drives.
+    pub drives: Vec<(DriveId, Usage)>,
+    /// Writes begun and not decided.
+    pub writes: usize,
+    /// Objects open for reading.
+    pub opens: usize,
+    /// Shard versions not known to be decided, and reclaim work waiting.
+    pub undecided: usize,
+}
+
+/// One replica of a group.
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// Which group.
+    pub group: GroupId,
+    /// What this replica is.
+    pub role: raft::Role,
+    /// Its term.
+    pub term: Term,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// Last committed entry.
+    pub commit: LogIndex,
+    /// Last applied entry.
+    pub applied: LogIndex,
+    /// Last entry that is durable in the state store.
+    pub checkpointed: LogIndex,
+    /// Who votes.
+    pub voters: Vec<NodeId>,
+}

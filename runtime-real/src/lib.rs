@@ -1,0 +1,2 @@
+//! The real runtime of Anvil: tokio, disks, S3, and the command line.
+pub mod client;
