@@ -1,0 +1,60 @@
+//! The fate of prepared versions, and the end of reclaimed ones.
+//!
+//! `SWEEP-1`: a sweep that finds an expired preparation asks here before it deletes. The question is a command, so it
+//! moves replicated time; an unknown version is void only when that time is past its expiry, and `put` and `multipart`
+//! refuse it from the same time on. A version that was given up is void at once: it is remembered until its expiry has
+//! passed (`retire`), so it cannot be decided again either. Not here: who asks, and how often.
+
+use super::super::Moment;
+use super::super::command::{Answer, Fate};
+use super::retire::remember;
+use super::rows::{Change, Changes, VersionUse};
+use crate::types::{LogIndex, VersionId, WallTime};
+use alloc::collections::BTreeSet;
+
+/// Decides `Resolve`: each version asked, with what it is used for. It changes no row.
+#[must_use]
+pub fn decide(versions: &[(VersionId, WallTime, Option<VersionUse>)], moment: Moment) -> Changes {
+    let fates = versions.iter().map(|(_, expires, used)| fate(used.as_ref(), *expires, moment)).collect();
+    Changes::answer(Answer::Resolved(fates))
+}
+
+fn fate(used: Option<&VersionUse>, expires: WallTime, moment: Moment) -> Fate {
+    match used {
+        Some(VersionUse::Object(_) | VersionUse::Upload(_) | VersionUse::Part { .. }) => Fate::Committed,
+        Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. }) => Fate::Void,
+        // SWEEP-1: strictly past, since a decision at the very expiry is not refused.
+        None if moment.time > expires => Fate::Void,
+        None => Fate::Pending,
+    }
+}
+
+/// Decides `Reclaimed`: each version named, with what it is used for. A version that is not in the queue is passed over:
+/// the command may be a repeat.
+#[must_use]
+pub fn decide_reclaimed(versions: &[(VersionId, Option<VersionUse>)], moment: Moment) -> Changes {
+    let mut changes = Changes::answer(Answer::Done);
+    let mut seen = BTreeSet::new();
+    for (version, used) in versions {
+        match used {
+            Some(VersionUse::Reclaimable { place, expires }) if seen.insert(*version) => {
+                changes.rows.push(Change::RemoveReclaim(*place));
+                if moment.time > *expires {
+                    changes.rows.push(Change::RemoveUse(*version));
+                } else {
+                    // STATE-6: its shards are gone, so a repeated decision would make an object without bytes.
+                    remember(&mut changes, *version, *expires, LogIndex(0));
+                }
+            }
+            None
+            | Some(
+                VersionUse::Reclaimable { .. }
+                | VersionUse::Object(_)
+                | VersionUse::Upload(_)
+                | VersionUse::Part { .. }
+                | VersionUse::Past { .. },
+            ) => {}
+        }
+    }
+    changes
+}
