@@ -26,8 +26,8 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-pub use frame::verify;
 pub(crate) use frame::CRC32C;
+pub use frame::verify;
 pub use keys::{unwrap_key, wrap};
 pub use open::{open, open_inline};
 pub use profile::{ProfileError, SHARDS_MAX, record_size};
