@@ -58,7 +58,11 @@ pub fn decide_create(
         }
         Some(VersionUse::Past { .. }) => return Ok(Changes::answer(Answer::Done)),
         Some(
-            VersionUse::Upload(_) | VersionUse::Object(_) | VersionUse::Part { .. } | VersionUse::Reclaimable { .. },
+            VersionUse::Upload(_)
+            | VersionUse::Object(_)
+            | VersionUse::Part { .. }
+            | VersionUse::Reclaimable { .. }
+            | VersionUse::Void { .. },
         ) => return Err(used_elsewhere()),
     }
     if rows.bucket.is_none() {
@@ -119,6 +123,7 @@ pub fn decide_part(rows: &PutPartRows, part: &PutPart<'_>, moment: Moment) -> Re
             return Ok(Changes::answer(answer));
         }
         Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. }) => return Ok(Changes::answer(answer)),
+        Some(VersionUse::Void { .. }) => return Err(Refusal::Expired), // SWEEP-1
         Some(VersionUse::Part { .. } | VersionUse::Object(_) | VersionUse::Upload(_)) => return Err(used_elsewhere()),
     }
     if rows.upload.is_none() {
@@ -242,7 +247,7 @@ pub fn decide_abort(
         retire_part(&mut changes, object.bucket.tenant, upload, *number, part, moment);
     }
     changes.rows.push(Change::RemoveUpload(object.clone(), upload));
-    retire_id(&mut changes, upload, moment); // UPLOAD-2
+    retire_id(&mut changes, upload, WallTime(0), moment); // UPLOAD-2
     Ok(changes)
 }
 

@@ -1,7 +1,8 @@
 //! The decision of a put: the moment at which a prepared version becomes the object.
 //!
 //! - `SWEEP-1`: a striped body is refused once replicated time is past its expiry. `resolve` calls a version void only
-//!   then, so a sweep never deletes what a later decision makes visible, whatever the peers' clocks say.
+//!   then, so a sweep never deletes what a later decision makes visible, whatever the peers' clocks say. A version that
+//!   was called void is refused too, should its put carry a later expiry than the shard that asked.
 //! - `STATE-6`: a version that was decided is decided once. A repeat answers as the first time: while the version is
 //!   current, while it waits in the reclaim queue, and while it is remembered (`retire`). Later repeats of a striped body
 //!   are refused as `Expired`; whoever repeats for that long must not take this for "it had no effect".
@@ -60,6 +61,7 @@ pub fn decide(rows: &PutRows, put: &Put<'_>, moment: Moment) -> Result<Changes, 
         // STATE-6: it was decided before.
         Some(VersionUse::Object(object)) if object == put.object => return Ok(Changes::answer(answer)),
         Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. }) => return Ok(Changes::answer(answer)),
+        Some(VersionUse::Void { .. }) => return Err(Refusal::Expired), // SWEEP-1
         Some(VersionUse::Object(_) | VersionUse::Upload(_) | VersionUse::Part { .. }) => {
             return Err(Refusal::Invalid("the version is used for something else".to_string()));
         }

@@ -4,11 +4,13 @@
 //! command that decided it may arrive again (a gateway that heard nothing repeats it) and must not bring back a version
 //! that others have seen replaced (`STATE-6`). How long:
 //!
-//! - A striped body is remembered while it is in the queue and until its preparation has expired. From then on `SWEEP-1`
-//!   refuses the repeat, so nothing is left to remember.
-//! - An inline body, or an upload's id, has no expiry that would refuse it. It is remembered for [`MEMORY`] of replicated
-//!   time and for [`MEMORY_ENTRIES`] commands, whichever is longer: the first bounds a slow network, the second a clock
-//!   that jumped forward.
+//! - A striped body is remembered while it is in the queue. After that, and any other id from the start, for [`MEMORY`]
+//!   of replicated time and for [`MEMORY_ENTRIES`] commands, whichever is longer: the first bounds a slow network, the
+//!   second a clock that jumped forward.
+//! - Never for less than until its preparation has expired. From then on `SWEEP-1` refuses the repeat of a striped body
+//!   by itself; the time above that covers a repeat that carries a later, extended expiry.
+//!
+//! A version that was called void is remembered in the same way, so that an extended expiry does not help it either.
 //!
 //! Not here: who deletes shards, and when they are asked to.
 
@@ -19,9 +21,9 @@ use crate::types::{LogIndex, TenantId, VersionId, WallTime};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// How long a version without an expiry is remembered after it was given up.
+/// How long a version is remembered at least after it, and its shards, were given up.
 pub const MEMORY: Duration = Duration::from_secs(10 * 60);
-/// For how many commands a version without an expiry is remembered at least after it was given up.
+/// For how many commands a version is remembered at least after it, and its shards, were given up.
 pub const MEMORY_ENTRIES: u64 = 1 << 16;
 /// Past versions that [`forget`] is handed at most at a time.
 pub const FORGET_MAX: usize = 256;
@@ -36,7 +38,7 @@ pub(super) fn retire_current(changes: &mut Changes, object: &ObjectName, current
             for (number, part) in &current.parts {
                 retire_part(changes, object.bucket.tenant, row.version, *number, part, moment);
             }
-            retire_id(changes, row.version, moment);
+            retire_id(changes, row.version, WallTime(0), moment);
         }
     }
 }
@@ -54,15 +56,22 @@ pub(super) fn retire_part(
     retire_body(changes, &part.body, part.expires, moment);
 }
 
-/// Gives up an id that has no bytes of its own: an inline body's, or an upload's.
-pub(super) fn retire_id(changes: &mut Changes, version: VersionId, moment: Moment) {
-    let until_index = LogIndex(moment.index.0.saturating_add(MEMORY_ENTRIES));
-    remember(changes, version, moment.time.after(MEMORY), until_index);
+/// Gives up an id that has no shards: an inline body's, an upload's, or that of a body whose shards are gone.
+/// `STATE-6`: it stays known, so that it is not decided again.
+pub(super) fn retire_id(changes: &mut Changes, version: VersionId, expires: WallTime, moment: Moment) {
+    let until = remember(changes, version, expires, moment);
+    changes.rows.push(Change::PutUse(version, VersionUse::Past { until }));
+}
+
+/// `SWEEP-1`: an unknown id that was called void stays void.
+pub(super) fn keep_void(changes: &mut Changes, version: VersionId, expires: WallTime, moment: Moment) {
+    let until = remember(changes, version, expires, moment);
+    changes.rows.push(Change::PutUse(version, VersionUse::Void { until }));
 }
 
 fn retire_body(changes: &mut Changes, body: &Body, expires: WallTime, moment: Moment) {
     match &body.place {
-        Place::Inline(_) => retire_id(changes, body.version, moment),
+        Place::Inline(_) => retire_id(changes, body.version, expires, moment),
         Place::Striped { drives, .. } => {
             let place = changes.next_place(moment.index);
             let row = ReclaimRow { version: body.version, drives: drives.clone() };
@@ -72,10 +81,12 @@ fn retire_body(changes: &mut Changes, body: &Body, expires: WallTime, moment: Mo
     }
 }
 
-/// `STATE-6`: keeps an id from being decided again.
-pub(super) fn remember(changes: &mut Changes, version: VersionId, until: WallTime, until_index: LogIndex) {
+/// Says how long an id is remembered, and returns that time.
+fn remember(changes: &mut Changes, version: VersionId, expires: WallTime, moment: Moment) -> WallTime {
+    let until = expires.max(moment.time.after(MEMORY));
+    let until_index = LogIndex(moment.index.0.saturating_add(MEMORY_ENTRIES));
     changes.rows.push(Change::PutPast(until, version, PastRow { until_index }));
-    changes.rows.push(Change::PutUse(version, VersionUse::Past { until }));
+    until
 }
 
 /// Drops past versions that need not be remembered any more. `oldest` holds the first of them by time, in order; one

@@ -126,9 +126,14 @@ pub enum VersionUse {
         /// The time in the key of its [`PastRow`].
         until: WallTime,
     },
+    /// Never decided, and called void, so that its shards may be gone (`SWEEP-1`).
+    Void {
+        /// The time in the key of its [`PastRow`].
+        until: WallTime,
+    },
 }
 
-/// A past version, by the time until which it is remembered, and its id.
+/// A past or void version, by the time until which it is remembered, and its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PastRow {
     /// It is also remembered until this index.
