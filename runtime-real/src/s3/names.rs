@@ -1,7 +1,7 @@
 //! Names and numbers as S3 writes them: buckets, keys, entity tags, upload ids, times, continuation tokens.
 
-use super::error::{coded, custom};
-use anvil_core::state::{BucketName, ETag, Md5, ObjectName};
+use super::error::{coded, custom, from_refusal};
+use anvil_core::state::{BucketName, ETag, Md5, ObjectName, Refusal, check_bucket_name};
 use anvil_core::types::{TenantId, VersionId, WallTime};
 use http::StatusCode;
 use s3s::dto::Timestamp;
@@ -11,19 +11,18 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Longest key, in bytes of UTF-8.
 pub(super) const KEY_SIZE_MAX: usize = 1024;
 
-/// Buckets that would hide behind the node's own paths.
-const RESERVED: [&str; 3] = ["status", "join", "remove"];
-
 /// The bucket that a request names.
 pub(super) fn bucket(name: String) -> BucketName {
     BucketName { tenant: TenantId::DEFAULT, name }
 }
 
-/// A bucket that may be created. Its form was checked when the path was parsed.
+/// A bucket that may be created: stricter than what may be asked for.
 pub(super) fn new_bucket(name: String) -> S3Result<BucketName> {
-    if RESERVED.contains(&name.as_str()) {
-        return Err(coded(S3ErrorCode::InvalidBucketName, format!("The bucket name {name:?} is reserved.")));
-    }
+    check_bucket_name(&name).map_err(|refusal| match refusal {
+        Refusal::Invalid(message) => coded(S3ErrorCode::InvalidBucketName, message),
+        // It has no other reason to refuse a name.
+        other => from_refusal(other),
+    })?;
     Ok(bucket(name))
 }
 
