@@ -58,8 +58,7 @@ fn a_write_of_a_session_names_its_place() {
 #[test]
 fn listings_are_asked_for_by_prefix_start_and_limit() {
     let request = list_request("prefix=a%2F%ff&start_after=a+b&limit=5").unwrap();
-    let expected =
-        ListRequest { prefix: b"a/\xff".as_slice().to_vec().into(), start_after: "a b".into(), limit: 5 };
+    let expected = ListRequest { prefix: b"a/\xff".as_slice().to_vec().into(), start_after: "a b".into(), limit: 5 };
     assert_eq!(request, expected);
     assert_eq!(list_request("").unwrap().limit, 1000);
     assert_eq!(list_request("limit=100000").unwrap().limit, 1000);

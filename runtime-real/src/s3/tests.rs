@@ -11,9 +11,7 @@ use super::policy::{BODY_SIZE_MAX, UNSIGNED_ALLOWED, admit};
 use super::{error, names, wishes};
 use crate::client::ClientError;
 use anvil_core::node::Unavailable;
-use anvil_core::state::{
-    Body, ETag, Md5, Metadata, Object, ObjectCondition, Part, Place, Refusal, Upload,
-};
+use anvil_core::state::{Body, ETag, Md5, Metadata, Object, ObjectCondition, Part, Place, Refusal, Upload};
 use anvil_core::stripe::WrappedKey;
 use anvil_core::types::{VersionId, WallTime};
 use bytes::Bytes;
@@ -542,10 +540,9 @@ fn pages_of_uploads_show_each_once() {
         .zip(1u128..)
         .map(|(key, id)| Upload { key: (*key).to_owned(), upload: VersionId(id), created: WallTime(0) })
         .collect();
-    for (delimiter, expected) in [
-        ("", vec!["a", "a", "dir/x", "dir/y", "dir2/z", "e"]),
-        ("/", vec!["a", "a", "dir/", "dir2/", "e"]),
-    ] {
+    for (delimiter, expected) in
+        [("", vec!["a", "a", "dir/x", "dir/y", "dir2/z", "e"]), ("/", vec!["a", "a", "dir/", "dir2/", "e"])]
+    {
         for limit in 1..8 {
             let (mut seen, mut after) = (Vec::new(), UploadMarker::default());
             loop {
