@@ -4,6 +4,7 @@
 
 extern crate std;
 
+#[cfg(debug_assertions)]
 mod bugs;
 mod cluster;
 mod lies;

@@ -91,7 +91,7 @@ impl Chaos {
                 self.world.elapse(Duration::from_micros(micros));
             }
             77..87 => {
-                let id = self.world.leader().filter(|_| self.proposals % 5 > 0);
+                let id = self.world.leader().filter(|_| !self.proposals.is_multiple_of(5));
                 let id = if let Some(id) = id { id } else { self.any_node() };
                 let command = self.command();
                 self.world.propose(id, command);
@@ -253,10 +253,10 @@ fn run_all(ids: &[u64], seeds: core::ops::Range<u64>, actions: usize) {
         all.reads += tally.reads;
     }
     let Tally { terms, applied, snapshots, reads } = all;
-    std::println!("{count} histories: {terms} terms, {applied} entries, {snapshots} snapshots, {reads} reads");
     assert!(terms > count * 2, "few elections: {terms}");
     assert!(applied > count * 40, "few entries: {applied}");
-    assert!(snapshots > count / 4, "few snapshots: {snapshots}");
+    // A group of two commits nothing without both, so nobody falls behind what the other has cut.
+    assert!(ids.len() == 2 || snapshots > count / 4, "few snapshots: {snapshots}");
     assert!(reads > count * 2, "few reads: {reads}");
 }
 
