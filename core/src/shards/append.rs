@@ -3,9 +3,7 @@
 
 use super::batch::{Batch, Item, Placed, PlacedRecord};
 use super::extent::{Extent, Phase};
-use super::format::{
-    ALIGN, BLOCK, HEADER, Position, Record, align, encode_extent_header, tombstone_size,
-};
+use super::format::{ALIGN, BLOCK, HEADER, Position, Record, align, encode_extent_header, tombstone_size};
 use super::index::Location;
 use super::{Effect, Op, Store};
 use crate::disk::{DiskError, DiskOrder, File};
