@@ -18,6 +18,7 @@ compile_error!(
 
 pub mod chance;
 pub mod check;
+pub mod client;
 #[cfg(madsim)]
 
 pub mod driver;

@@ -16,6 +16,17 @@ struct Canonical {
     node: u64,
 }
 
+/// What a node's state store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// The node.
+    pub node: u64,
+    /// What it applied of each group.
+    pub applied: Vec<(GroupId, LogPosition)>,
+    /// A hash of all rows of all groups.
+    pub rows_hash: u64,
+}
+
 /// The checker.
 #[derive(Debug, Default)]
 pub struct CanonicalLog {
@@ -67,17 +78,16 @@ impl CanonicalLog {
         Ok(())
     }
 
-    /// Rows of the nodes at the end, as (node, applied position, hash of all rows): equal positions, equal rows.
-    pub fn check_rows(group: GroupId, replicas: &[(u64, LogPosition, u64)]) -> Result<(), Complaint> {
-        for (index, (node, position, hash)) in replicas.iter().enumerate() {
-            let twin = replicas[..index].iter().find(|(_, other, _)| other == position);
-            if let Some((other, _, other_hash)) = twin
-                && other_hash != hash
-            {
+    /// Rows of the nodes at the end: equal positions in all groups, equal rows.
+    pub fn check_rows(replicas: &[Replica]) -> Result<(), Complaint> {
+        for (index, replica) in replicas.iter().enumerate() {
+            let twin = replicas[..index].iter().find(|other| other.applied == replica.applied);
+            if let Some(twin) = twin.filter(|twin| twin.rows_hash != replica.rows_hash) {
                 return Err(Complaint::new(
                     "replicas are identical",
                     format!(
-                        "group {group}: nodes {other} and {node} both applied {position:?} and hold different rows"
+                        "nodes {} and {} both applied {:?} and hold different rows",
+                        twin.node, replica.node, replica.applied
                     ),
                 ));
             }
@@ -93,7 +103,7 @@ impl CanonicalLog {
 
 #[cfg(test)]
 mod tests {
-    use super::CanonicalLog;
+    use super::{CanonicalLog, Replica};
     use anvil_core::state::Answer;
     use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Payload, Term};
 
@@ -121,8 +131,11 @@ mod tests {
 
     #[test]
     fn rows_are_compared_only_at_equal_positions() {
-        let at = |index| LogPosition { index: LogIndex(index), term: Term(1) };
-        CanonicalLog::check_rows(GroupId(1), &[(1, at(5), 10), (2, at(4), 11), (3, at(5), 10)]).expect("equal");
-        CanonicalLog::check_rows(GroupId(1), &[(1, at(5), 10), (3, at(5), 11)]).expect_err("different");
+        let at = |node, index, rows_hash| {
+            let position = LogPosition { index: LogIndex(index), term: Term(1) };
+            Replica { node, applied: vec![(GroupId(1), position)], rows_hash }
+        };
+        CanonicalLog::check_rows(&[at(1, 5, 10), at(2, 4, 11), at(3, 5, 10)]).expect("equal");
+        CanonicalLog::check_rows(&[at(1, 5, 10), at(3, 5, 11)]).expect_err("different");
     }
 }

@@ -7,7 +7,7 @@ pub mod canonical;
 pub mod keys;
 pub mod linearizable;
 pub mod objects;
-//pub mod once;
+pub mod once;
 
 use std::fmt;
 

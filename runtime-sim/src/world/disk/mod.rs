@@ -237,6 +237,11 @@ impl Disk {
         self.read(name, 0, size)
     }
 
+    /// Reads outside of any order, as a starting process does.
+    pub fn read_now(&self, name: Name, offset: u64, length: u32) -> Result<Bytes, DiskError> {
+        self.read(name, offset, u64::from(length))
+    }
+
     /// The power goes at `now`: what was not synced survives in part.
     pub fn lose_power(&mut self, now: SimTime) {
         self.end_life();
