@@ -17,7 +17,7 @@ use bytes::Bytes;
 pub struct OpId(pub u64);
 
 /// A file of the node, by what it is rather than by its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum File {
     /// `<dir>/log/<sequence as 16 hex digits>.log` on drive 0.
     LogSegment(u64),

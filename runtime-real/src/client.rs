@@ -6,6 +6,7 @@
 //! - `CLIENT-1` Bytes in flight between doors and core are bounded: every stripe holds a permit until it is stored or
 //!   handed to the client's socket.
 
+use crate::node::Inbox;
 use anvil_core::node::{Reply, Request, Status, Target, Unavailable};
 use anvil_core::state::{Answer, Object, ObjectName, Operation, Query, QueryAnswer, Refusal, SessionStamp};
 use anvil_core::stripe::STRIPE_SIZE;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Stripes that may be in flight at once, over all clients of the node.
 const STRIPES_IN_FLIGHT_MAX: usize = 48;
@@ -36,7 +37,7 @@ pub struct Inbound {
 /// A handle on the node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    inbox: mpsc::UnboundedSender<Inbound>,
+    inbox: crossbeam_channel::Sender<Inbox>,
     next_id: Arc<AtomicU64>,
     stripes: Arc<Semaphore>,
 }
@@ -54,14 +55,14 @@ pub enum ClientError {
 
 impl Client {
     /// A client whose requests go to `inbox`.
-    pub fn new(inbox: mpsc::UnboundedSender<Inbound>) -> Client {
+    pub fn new(inbox: crossbeam_channel::Sender<Inbox>) -> Client {
         Client { inbox, next_id: Arc::new(AtomicU64::new(1)), stripes: Arc::new(Semaphore::new(STRIPES_IN_FLIGHT_MAX)) }
     }
 
     fn post(&self, request: Request, reply: Option<oneshot::Sender<Reply>>) -> RequestId {
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         // A closed inbox means the node is stopping; the dropped sender then tells whoever waits.
-        let _ = self.inbox.send(Inbound { id, request, reply });
+        let _ = self.inbox.send(Inbox::Client(Inbound { id, request, reply }));
         id
     }
 

@@ -1,2 +1,8 @@
-//! The real runtime of Anvil: tokio, disks, S3, and the command line.
+//! The real runtime of Anvil: threads, disks, S3 and the command line around `anvil-core`.
+
+pub mod cli;
 pub mod client;
+pub mod front;
+pub mod node;
+pub mod s3;
+pub mod serve;

@@ -5,6 +5,7 @@
 
 use super::request::{Reply, Request};
 use crate::disk::{DiskError, DiskOrder, DiskOutcome, OpId};
+use crate::planted::Planted;
 use crate::raft;
 use crate::state::{Answer, Query, QueryAnswer};
 use crate::stripe;
@@ -123,6 +124,22 @@ impl core::fmt::Display for Fatal {
             }
             Fatal::Shards(drive, error) => write!(f, "a sync on drive {drive} failed ({error}); the node stops"),
             Fatal::State(message) => write!(f, "the state store failed ({message}); the node stops"),
+        }
+    }
+}
+
+impl Task {
+    /// Does the work. Pure: the same task gives the same product on any runtime.
+    pub fn run(self, planted: Planted) -> Product {
+        match self {
+            Task::Seal(seal) => Product::Sealed(stripe::seal(&seal)),
+            Task::Open(open) => Product::Opened(stripe::open(&open, planted)),
+            Task::SealInline { version, key, plaintext } => {
+                Product::SealedInline(stripe::seal_inline(version, &key, &plaintext))
+            }
+            Task::OpenInline { version, key, sealed } => {
+                Product::OpenedInline(stripe::open_inline(version, &key, &sealed))
+            }
         }
     }
 }

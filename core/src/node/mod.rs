@@ -1,7 +1,396 @@
 //! The composition root: one node with its log, Raft groups, shard stores, writes and reads.
+//!
+//! The node translates. It drains each child's effects in one exhaustive `match`, hands them to a sibling or to the
+//! runtime, and remembers for each outstanding request whom its answer is for. What it decides itself is small:
+//! when to make the state store durable, when to sweep, when a body may be reclaimed.
+//!
+//! - `NODE-1` The log is cut only below what the state store has made durable (DESIGN section 4), so the log's sync is the
+//!   only one on the write path.
+//! - `NODE-2` Each client request ends in exactly one reply.
+//! - `NODE-3` After a fatal effect nothing else leaves the node.
+//!
+//! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
+//! `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
 
+pub mod config;
 pub mod event;
 pub mod request;
 
+mod clients;
+mod group;
+mod objects;
+mod sweep;
+
+pub use config::{Boot, BootError, Config};
 pub use event::{DiskUser, Effect, Event, Fatal, Product, Task, WorkId};
 pub use request::{GroupStatus, Reply, Request, Status, Target, Unavailable};
+
+use crate::disk::{DiskOutcome, OpId};
+use crate::log::{self, Log};
+use crate::raft::{self, Raft, Restored};
+use crate::read::Read;
+use crate::shards::{self, Store, Ticket};
+use crate::state::{Answer, Command, Operation, Query, SessionStamp};
+use crate::types::{
+    DriveId, Entries, GroupId, LogIndex, LogPosition, NodeId, Now, PersistId, RequestId, Time, Trace, VersionId,
+};
+use crate::write::Write;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::vec::Vec;
+use clients::{Asker, Proposer, Work};
+use group::{Group, Output};
+use objects::{Opened, TicketUse};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sweep::Sweep;
+
+/// One node.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    rng: ChaCha20Rng,
+    now: Now,
+    log: Log,
+    groups: BTreeMap<GroupId, Group>,
+    stores: BTreeMap<DriveId, Store>,
+    /// Ids for requests to children and for work, each used once while the process lives.
+    next_id: u64,
+    proposals: BTreeMap<RequestId, Proposer>,
+    questions: BTreeMap<RequestId, (GroupId, Query, Asker)>,
+    work: BTreeMap<WorkId, Work>,
+    tickets: BTreeMap<Ticket, TicketUse>,
+    writes: BTreeMap<RequestId, Write>,
+    /// Versions that this process is writing or deciding: no business of the sweep.
+    alive: BTreeSet<VersionId>,
+    /// Opens whose object is not known yet.
+    opening: BTreeSet<RequestId>,
+    opens: BTreeMap<RequestId, Opened>,
+    reads: BTreeMap<RequestId, Read>,
+    sweep: Sweep,
+    checkpoint: Checkpoint,
+    stopped: bool,
+}
+
+/// When the state store becomes durable.
+#[derive(Debug, Default)]
+struct Checkpoint {
+    /// What each group had applied when the order that is under way was given.
+    under_way: Option<BTreeMap<GroupId, LogIndex>>,
+    /// When the first command was applied that is not durable in the state store.
+    dirty_since: Option<Time>,
+}
+
+impl Node {
+    /// A node on what recovery found. Pushes the first orders.
+    pub fn new(config: Config, boot: Boot, now: Now, out: &mut Vec<Effect>) -> Result<Node, BootError> {
+        let (log, mut recovered, log_effects) = boot.log;
+        let mut rng = ChaCha20Rng::from_seed(config.seed);
+        let mut groups = BTreeMap::new();
+        let mut resets = Vec::new();
+        for &id in &config.groups {
+            let applied = boot.applied.get(&id).copied().unwrap_or_default();
+            let found = recovered.remove(&id).unwrap_or_default();
+            let (restored, reset) = restore(id, found, applied)?;
+            if reset {
+                resets.push((id, applied));
+            }
+            let raft = Raft::new(config.raft(id), restored, rng.next_u64(), now.time);
+            groups.insert(id, Group::new(id, raft, applied));
+        }
+        let mut stores = BTreeMap::new();
+        let mut store_effects = Vec::new();
+        for (drive, (store, effects)) in boot.stores {
+            stores.insert(drive, store);
+            store_effects.push((drive, effects));
+        }
+        let sweep = Sweep::new(now.time);
+        let mut node = Node {
+            config,
+            rng,
+            now,
+            log,
+            groups,
+            stores,
+            next_id: 1,
+            proposals: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            work: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            alive: BTreeSet::new(),
+            opening: BTreeSet::new(),
+            opens: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            sweep,
+            checkpoint: Checkpoint::default(),
+            stopped: false,
+        };
+        node.on_log_effects(log_effects, out);
+        for (drive, effects) in store_effects {
+            node.on_store_effects(drive, effects, out);
+        }
+        for (group, base) in resets {
+            node.step_log(log::Event::Reset { group, id: PersistId(0), base }, out);
+        }
+        node.on_deadline(out);
+        Ok(node)
+    }
+
+    /// Takes a fact, pushes orders.
+    pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        // NODE-3
+        if self.stopped {
+            return;
+        }
+        self.now = now;
+        match event {
+            Event::Deadline => self.on_deadline(out),
+            Event::Peer { from, group, message } => self.on_peer(from, group, message, out),
+            Event::Client { id, request } => self.on_request(id, request, out),
+            Event::Disk { user, op, outcome } => self.on_disk(user, op, outcome, out),
+            Event::Applied { group, through, answers } => self.on_applied(group, through, answers, out),
+            Event::Queried { work, answer } => self.on_queried(work, answer, out),
+            Event::Checkpointed => self.on_checkpointed(out),
+            Event::SnapshotTaken { group, snapshot } => {
+                self.step_group(group, raft::Event::SnapshotTaken { snapshot }, out);
+            }
+            Event::SnapshotInstalled { group, position } => self.on_snapshot_installed(group, position, out),
+            Event::Computed { work, product } => self.on_computed(work, product, out),
+        }
+        self.checkpoint_if_due(out);
+    }
+
+    /// When `Event::Deadline` is wanted. Ask again after each step.
+    pub fn deadline(&self) -> Option<Time> {
+        let rafts = self.groups.values().filter_map(|group| group.raft.deadline()).min();
+        let checkpoint = self.checkpoint.dirty_since.filter(|_| self.checkpoint.under_way.is_none());
+        let checkpoint = checkpoint.map(|since| since.after(self.config.checkpoint_interval));
+        [rafts, checkpoint, Some(self.sweep.due())].into_iter().flatten().min()
+    }
+
+    fn on_deadline(&mut self, out: &mut Vec<Effect>) {
+        let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in ids {
+            self.step_group(id, raft::Event::Deadline, out);
+        }
+        self.sweep_if_due(out);
+    }
+
+    fn on_peer(&mut self, from: NodeId, group: GroupId, message: raft::Message, out: &mut Vec<Effect>) {
+        if self.groups.contains_key(&group) {
+            self.step_group(group, raft::Event::Receive { from, message }, out);
+        } else {
+            let note = format!("node {from} sent a message for group {group}, which is not here");
+            out.push(Effect::Trace(Trace::Suspect(note)));
+        }
+    }
+
+    fn on_disk(&mut self, user: DiskUser, op: OpId, outcome: DiskOutcome, out: &mut Vec<Effect>) {
+        match user {
+            DiskUser::Log => self.step_log(log::Event::Disk { op, outcome }, out),
+            DiskUser::Shards(drive) => self.step_store(drive, shards::Event::Disk { op, outcome }, out),
+        }
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    fn fatal(&mut self, why: Fatal, out: &mut Vec<Effect>) {
+        if !self.stopped {
+            self.stopped = true;
+            out.push(Effect::Fatal(why));
+        }
+    }
+
+    // The log and the groups.
+
+    fn step_log(&mut self, event: log::Event, out: &mut Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.log.step(event, &mut effects);
+        self.on_log_effects(effects, out);
+    }
+
+    fn on_log_effects(&mut self, effects: Vec<log::Effect>, out: &mut Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                log::Effect::Disk { op, order } => out.push(Effect::Disk { user: DiskUser::Log, op, order }),
+                log::Effect::Persisted { group, id } => {
+                    self.step_group(group, raft::Event::Persisted { id }, out);
+                }
+                log::Effect::Failed { error } => self.fatal(Fatal::Log(error), out),
+            }
+        }
+    }
+
+    fn step_group(&mut self, id: GroupId, event: raft::Event, out: &mut Vec<Effect>) {
+        let mut outputs = Vec::new();
+        let group = self.groups.get_mut(&id).expect("only groups of this node are stepped");
+        group.step(self.now.time, event, &mut outputs);
+        self.on_outputs(id, outputs, out);
+    }
+
+    fn on_outputs(&mut self, group: GroupId, outputs: Vec<Output>, out: &mut Vec<Effect>) {
+        for output in outputs {
+            match output {
+                Output::Order(order) => self.on_raft_order(group, order, out),
+                Output::Apply(entries) => self.on_apply(group, entries, out),
+                Output::Install(snapshot) => out.push(Effect::InstallSnapshot { group, snapshot }),
+                Output::Answered { id, answer } => self.on_answered(id, answer, out),
+                Output::Refused { id, reason } => self.on_refused(id, reason, out),
+                Output::Readable { id } => self.on_readable(id, out),
+                Output::Trace(trace) => out.push(Effect::Trace(trace)),
+            }
+        }
+    }
+
+    fn on_raft_order(&mut self, group: GroupId, order: raft::Effect, out: &mut Vec<Effect>) {
+        match order {
+            raft::Effect::Send { to, message } => out.push(Effect::Send { to, group, message }),
+            raft::Effect::Persist { id, hard_state, entries } => {
+                self.step_log(log::Event::Append { group, id, hard_state, entries }, out);
+            }
+            raft::Effect::Cut { base } => self.step_log(log::Event::Cut { group, base }, out),
+            raft::Effect::Reset { id, base } => self.step_log(log::Event::Reset { group, id, base }, out),
+            raft::Effect::TakeSnapshot => out.push(Effect::TakeSnapshot { group }),
+            raft::Effect::Commit { .. }
+            | raft::Effect::Proposed { .. }
+            | raft::Effect::ReadReady { .. }
+            | raft::Effect::Refused { .. }
+            | raft::Effect::InstallSnapshot { .. }
+            | raft::Effect::Became { .. } => panic!("a group keeps this order to itself: {order:?}"),
+        }
+    }
+
+    fn on_apply(&mut self, group: GroupId, entries: Entries, out: &mut Vec<Effect>) {
+        self.checkpoint.dirty_since.get_or_insert(self.now.time);
+        out.push(Effect::Apply { group, entries });
+    }
+
+    fn on_applied(
+        &mut self,
+        id: GroupId,
+        through: LogPosition,
+        answers: Vec<(LogIndex, Answer)>,
+        out: &mut Vec<Effect>,
+    ) {
+        let mut outputs = Vec::new();
+        let group = self.groups.get_mut(&id).expect("only groups of this node are applied");
+        group.on_applied(through, answers, &mut outputs);
+        if id == GroupId::REGION {
+            self.sweep.note_applied();
+        }
+        self.on_outputs(id, outputs, out);
+    }
+
+    fn on_snapshot_installed(&mut self, id: GroupId, position: LogPosition, out: &mut Vec<Effect>) {
+        let mut outputs = Vec::new();
+        let group = self.groups.get_mut(&id).expect("only groups of this node are installed");
+        group.on_installed(position, &mut outputs);
+        self.on_outputs(id, outputs, out);
+        self.step_group(id, raft::Event::SnapshotInstalled { position }, out);
+    }
+
+    // The state store's durability.
+
+    fn checkpoint_if_due(&mut self, out: &mut Vec<Effect>) {
+        let Some(since) = self.checkpoint.dirty_since else { return };
+        if self.checkpoint.under_way.is_some() || self.stopped {
+            return;
+        }
+        let bytes: usize = self.groups.values().map(|group| group.uncheckpointed_bytes).sum();
+        let aged = self.now.time >= since.after(self.config.checkpoint_interval);
+        if bytes < self.config.checkpoint_bytes && !aged {
+            return;
+        }
+        let applied = self.groups.iter_mut().map(|(id, group)| {
+            group.uncheckpointed_bytes = 0;
+            (*id, group.applied.index)
+        });
+        self.checkpoint = Checkpoint { under_way: Some(applied.collect()), dirty_since: None };
+        out.push(Effect::Checkpoint);
+    }
+
+    fn on_checkpointed(&mut self, out: &mut Vec<Effect>) {
+        let durable = self.checkpoint.under_way.take().expect("a checkpoint ends only when one was ordered");
+        for (id, through) in durable {
+            let group = self.groups.get_mut(&id).expect("groups do not leave a running node");
+            group.checkpointed = group.checkpointed.max(through);
+            // NODE-1
+            self.step_group(id, raft::Event::Compact { through }, out);
+        }
+    }
+
+    // What the parts above ask of the groups.
+
+    fn propose(
+        &mut self,
+        group: GroupId,
+        session: Option<SessionStamp>,
+        operation: Operation,
+        proposer: Proposer,
+        out: &mut Vec<Effect>,
+    ) {
+        let id = RequestId(self.fresh_id());
+        let command = Command { time: self.now.wall, session, operation }.encode();
+        self.proposals.insert(id, proposer);
+        self.step_group(group, raft::Event::Propose { id, command }, out);
+    }
+
+    fn ask(&mut self, group: GroupId, query: Query, asker: Asker, out: &mut Vec<Effect>) {
+        let id = RequestId(self.fresh_id());
+        self.questions.insert(id, (group, query, asker));
+        self.step_group(group, raft::Event::Read { id }, out);
+    }
+
+    fn leads(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|group| group.raft.role() == raft::Role::Leader)
+    }
+
+    // For checkers and `/status`.
+
+    /// The node at this moment, as `/status` shows it.
+    pub fn status(&self) -> Status {
+        let groups = self.groups.iter().map(|(&id, group)| GroupStatus {
+            group: id,
+            role: group.raft.role(),
+            term: group.raft.term(),
+            leader: group.raft.leader(),
+            commit: group.raft.commit(),
+            applied: group.applied.index,
+            checkpointed: group.checkpointed,
+            voters: self.config.voters.clone(),
+        });
+        Status {
+            node: self.config.node,
+            groups: groups.collect(),
+            drives: self.stores.iter().map(|(&drive, store)| (drive, store.usage())).collect(),
+            writes: self.writes.len(),
+            opens: self.opens.len(),
+            undecided: self.stores.values().map(|store| store.undecided().count()).sum(),
+        }
+    }
+}
+
+/// What a replica restarts from, and whether the log must be reset to the applied position: a crash may have come
+/// after a snapshot was installed and before the log heard of it.
+fn restore(group: GroupId, found: log::RecoveredGroup, applied: LogPosition) -> Result<(Restored, bool), BootError> {
+    let base = found.base;
+    if applied.index < base.index {
+        return Err(BootError::StateBehindLog { group, applied, base });
+    }
+    let in_log = |entry: &crate::types::Entry| entry.position == applied;
+    let follows = applied == base || found.entries.iter().any(in_log);
+    let mut hard_state = found.hard_state;
+    if hard_state.term < applied.term {
+        hard_state = crate::types::HardState { term: applied.term, vote: None };
+    }
+    if follows {
+        return Ok((Restored { hard_state, base, entries: found.entries, applied: applied.index }, false));
+    }
+    let restored = Restored { hard_state, base: applied, entries: Vec::new(), applied: applied.index };
+    Ok((restored, true))
+}

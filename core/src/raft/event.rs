@@ -45,6 +45,23 @@ pub struct Restored {
     pub applied: LogIndex,
 }
 
+impl Restored {
+    /// Sets `applied` to what the state machine says of itself, and mends what a crash leaves between the installation
+    /// of a snapshot and the restart of the log after it: the log then ends before `applied`, or has another entry
+    /// there. Such a log is void; the replica orders its `Reset` before anything else.
+    #[must_use]
+    pub fn reconcile(mut self, applied: LogPosition) -> Restored {
+        let entry = self.entries.iter().find(|entry| entry.position.index == applied.index);
+        let is_in_log = applied == self.base || entry.is_some_and(|entry| entry.position == applied);
+        if applied.index > self.base.index && !is_in_log {
+            self.base = applied;
+            self.entries = Vec::new();
+        }
+        self.applied = applied.index;
+        self
+    }
+}
+
 /// A fact for a replica.
 #[derive(Clone, Debug)]
 pub enum Event {

@@ -55,4 +55,43 @@ impl Message {
             | Message::InstallSnapshotResponse { term, .. } => term,
         }
     }
+
+    /// Whether a correct replica could have sent this at all, whatever the receiver knows. Numbers above `number_max`
+    /// do not occur.
+    pub(super) fn is_plausible(&self, number_max: u64) -> bool {
+        if self.term().0 > number_max {
+            return false;
+        }
+        match self {
+            // A candidate's log ends in a term before the one that it asks for.
+            Message::PreVote { term, last_log } | Message::RequestVote { term, last_log } => {
+                last_log.term < *term && is_position(*last_log, number_max)
+            }
+            Message::AppendEntries { term, previous, entries, .. } => {
+                let mut last = *previous;
+                is_position(*previous, number_max)
+                    && entries.iter().all(|entry| {
+                        let before = core::mem::replace(&mut last, entry.position);
+                        last.index == before.index.next() && last.term >= before.term && last.term > Term(0)
+                    })
+                    && last.term <= *term
+                    && *term > Term(0)
+            }
+            Message::InstallSnapshot { term, snapshot } => {
+                let position = snapshot.position;
+                is_position(position, number_max) && position.index > LogIndex(0) && position.term <= *term
+            }
+            Message::PreVoteResponse { .. }
+            | Message::RequestVoteResponse { .. }
+            | Message::AppendEntriesResponse { .. }
+            | Message::InstallSnapshotResponse { .. } => true,
+        }
+    }
+}
+
+/// Index 0 is before the log and has no term; every entry has one.
+fn is_position(position: LogPosition, number_max: u64) -> bool {
+    (position.index == LogIndex(0)) == (position.term == Term(0))
+        && position.index.0 <= number_max
+        && position.term.0 <= number_max
 }

@@ -34,6 +34,7 @@ pub struct SessionStamp {
 }
 
 /// What a command does.
+#[allow(clippy::large_enum_variant, reason = "nearly every command is the large one, and it is decoded once")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
     /// Opens a session. Answer: [`Answer::Session`].

@@ -1,5 +1,37 @@
 //! One stripe of an object: sealed with AES-256-GCM, cut into `k` data shards, `m` parity shards added, each framed
 //! with checksums; and back again from any `k`.
+//!
+//! The intuition: two nets with different meshes. The checksum of each frame finds what disks and networks do to a
+//! shard, and tells *which* shard it was, so that others can stand in for it. The seal over the whole stripe finds
+//! what checksums cannot: bytes changed on purpose, or a stripe that stands where another belongs. Everything here is
+//! a pure function of its arguments, so a runtime may call it on any core.
+//!
+//! - `STRIPE-1` No byte leaves [`open`] that failed a frame's checksum or the seal.
+//! - `STRIPE-2` Any `k` of the `k + m` records give the stripe back, whichever they are.
+//! - `STRIPE-3` A record is taken only as the position, stripe, version, profile and length that its header names.
+//! - `STRIPE-4` A nonce is never used twice with one key: stripes count from 0 in the low 32 bits of the nonce, the
+//!   inline seal has a nonce of its own outside that range, and a key belongs to one version.
+//!
+//! Sources: NIST SP 800-38D (GCM, §8.2.1 deterministic nonces), RFC 3720 §12.1 (CRC-32C), Plank, "A tutorial on
+//! Reed-Solomon coding for fault-tolerance". The bytes: `docs/formats/stripe.md`.
+//!
+//! Not here: where keys and nonces of wrapped keys come from (the node's generator), which positions to fetch
+//! (`read`), where a record lives on a drive (`shards`).
+
+mod frame;
+mod keys;
+mod open;
+mod profile;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use frame::CRC32C;
+pub use frame::verify;
+pub use keys::{unwrap_key, wrap};
+pub use open::{open, open_inline};
+pub use profile::{ProfileError, SHARDS_MAX, record_size};
+pub use seal::{seal, seal_inline};
 
 use crate::types::VersionId;
 use alloc::vec::Vec;
@@ -73,11 +105,27 @@ pub struct Open {
 /// Why a stripe could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// Fewer than `k` good shards among those given. `damaged` failed their checks and must not be trusted again.
+    /// Fewer than `k` good shards among those given (or a profile that cannot be). `damaged` failed their checks and must not be trusted again.
     TooFew { good: u8, damaged: Vec<u8> },
     /// Every checksum holds, but the seal does not: wrong key, wrong stripe, or bytes changed on purpose.
     Forged,
+    /// The wrapped key does not open: it was wrapped under another root key or for another version, or is damaged.
+    WrongRootKey,
 }
+
+impl core::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            OpenError::TooFew { good, damaged } => {
+                write!(f, "only {good} good shards of the stripe; positions that failed their checks: {damaged:?}")
+            }
+            OpenError::Forged => f.write_str("the checksums hold but the seal does not: wrong key or changed bytes"),
+            OpenError::WrongRootKey => f.write_str("the data key does not open under this node's root key"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
 
 /// A stripe that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

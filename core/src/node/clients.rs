@@ -1,0 +1,224 @@
+//! Requests of clients, and whom each answer is for.
+
+use super::event::{Effect, Product, Task, WorkId};
+use super::objects::Opened;
+use super::request::{Reply, Request, Target, Unavailable};
+use super::{Node, sweep};
+use crate::raft;
+use crate::state::{Answer, Body, ObjectOperation, Operation, Place, Query, QueryAnswer};
+use crate::stripe::{INLINE_MAX, OpenError, WrappedKey};
+use crate::types::{DriveId, GroupId, RequestId, VersionId, WallTime};
+use alloc::format;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// Who waits for a command's answer.
+#[derive(Debug)]
+pub(super) enum Proposer {
+    /// A client, as it is.
+    Client(RequestId),
+    /// The decision of a striped body: its shards follow the answer.
+    Decision { client: RequestId, version: VersionId, drives: Vec<DriveId> },
+    /// The sweep asked for the fate of these.
+    Resolve(Vec<VersionId>),
+    /// The sweep reported what it reclaimed.
+    Reclaimed,
+}
+
+/// Who waits for a query's answer.
+#[derive(Debug)]
+pub(super) enum Asker {
+    /// A client, as it is.
+    Client(RequestId),
+    /// A client that opens an object.
+    Open(RequestId),
+    /// The sweep looks for bodies to reclaim.
+    Reclaim,
+}
+
+/// What a pool works on.
+#[derive(Debug)]
+pub(super) enum Work {
+    Query(Asker),
+    SealInline { client: RequestId, target: Target, version: VersionId, wrapped: WrappedKey, size: u64 },
+    SealStripe { write: RequestId, index: u32 },
+    OpenInline { client: RequestId },
+    OpenStripe { read: RequestId },
+}
+
+impl Node {
+    pub(super) fn on_request(&mut self, id: RequestId, request: Request, out: &mut Vec<Effect>) {
+        match request {
+            Request::Command { group, session, operation } => {
+                if self.has_group(id, group, out) {
+                    self.propose(group, session, operation, Proposer::Client(id), out);
+                }
+            }
+            Request::Query { group, query } => {
+                if self.has_group(id, group, out) {
+                    self.ask(group, query, Asker::Client(id), out);
+                }
+            }
+            Request::PutInline { target, bytes } => self.on_put_inline(id, target, bytes, out),
+            Request::BeginWrite => self.on_begin_write(id, out),
+            Request::WriteStripe { write, index, bytes } => self.on_write_stripe(id, write, index, bytes, out),
+            Request::DecideWrite { write, target } => self.on_decide_write(id, write, target, out),
+            Request::AbortWrite { write } => self.on_abort_write(id, write, out),
+            Request::Open { object } => {
+                self.opening.insert(id);
+                self.ask(GroupId::REGION, Query::Object { object }, Asker::Open(id), out);
+            }
+            Request::ReadStripe { open, body, stripe } => self.on_read_stripe(id, open, body, stripe, out),
+            Request::Close { open } => self.on_close(id, open, out),
+            Request::Status => {
+                let status = self.status();
+                reply(id, Reply::Status(status), out);
+            }
+        }
+    }
+
+    fn has_group(&self, id: RequestId, group: GroupId, out: &mut Vec<Effect>) -> bool {
+        let here = self.groups.contains_key(&group);
+        if !here {
+            unavailable(id, Unavailable::NotLeader { leader: None }, out);
+        }
+        here
+    }
+
+    fn on_put_inline(&mut self, client: RequestId, target: Target, bytes: Bytes, out: &mut Vec<Effect>) {
+        if bytes.len() > INLINE_MAX {
+            unavailable(client, Unavailable::Misuse("an inline body is at most INLINE_MAX bytes"), out);
+            return;
+        }
+        let (version, key, wrapped) = self.fresh_body();
+        let size = bytes.len() as u64;
+        let work = self.begin_work(Work::SealInline { client, target, version, wrapped, size });
+        out.push(Effect::Compute { work, task: Task::SealInline { version, key, plaintext: bytes } });
+    }
+
+    pub(super) fn begin_work(&mut self, work: Work) -> WorkId {
+        let id = WorkId(self.fresh_id());
+        self.work.insert(id, work);
+        id
+    }
+
+    pub(super) fn on_computed(&mut self, id: WorkId, product: Product, out: &mut Vec<Effect>) {
+        let work = self.work.remove(&id).expect("only ordered work ends");
+        match (work, product) {
+            (Work::SealInline { client, target, version, wrapped, size }, Product::SealedInline(sealed)) => {
+                let body = Body { version, size, key: wrapped, place: Place::Inline(sealed) };
+                let operation = decision(target, body, WallTime(u64::MAX));
+                self.propose(GroupId::REGION, None, operation, Proposer::Client(client), out);
+            }
+            (Work::SealStripe { write, index }, Product::Sealed(records)) => {
+                self.on_stripe_sealed(write, index, records, out);
+            }
+            (Work::OpenInline { client }, Product::OpenedInline(opened)) => match opened {
+                Ok(plaintext) => reply(client, Reply::Stripe(plaintext), out),
+                Err(error) => damaged(client, &error, out),
+            },
+            (Work::OpenStripe { read }, Product::Opened(opened)) => self.on_stripe_opened(read, opened, out),
+            (work, product) => panic!("work {work:?} ended in {product:?}, which is of another kind"),
+        }
+    }
+
+    /// The state machine answered a command.
+    pub(super) fn on_answered(&mut self, id: RequestId, answer: Answer, out: &mut Vec<Effect>) {
+        let Some(proposer) = self.proposals.remove(&id) else { return };
+        match proposer {
+            Proposer::Client(client) => reply(client, Reply::Answer(answer), out),
+            Proposer::Decision { client, version, drives } => {
+                let decided = matches!(answer, Answer::Put { .. });
+                self.end_decision(version, &drives, decided, out);
+                reply(client, Reply::Answer(answer), out);
+            }
+            Proposer::Resolve(versions) => self.on_resolved(&versions, answer, out),
+            Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Done),
+        }
+    }
+
+    /// A group did not take a command or a read, or lost it.
+    pub(super) fn on_refused(&mut self, id: RequestId, reason: raft::Refusal, out: &mut Vec<Effect>) {
+        if let Some(proposer) = self.proposals.remove(&id) {
+            match proposer {
+                Proposer::Client(client) => unavailable(client, why(reason), out),
+                Proposer::Decision { client, version, .. } => {
+                    // Whether it was decided is not known here: the sweep will ask when the preparation has expired.
+                    self.alive.remove(&version);
+                    unavailable(client, why(reason), out);
+                }
+                Proposer::Resolve(_) => self.sweep.end_resolve(),
+                Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Refused),
+            }
+        } else if let Some((_, _, asker)) = self.questions.remove(&id) {
+            match asker {
+                Asker::Client(client) => unavailable(client, why(reason), out),
+                Asker::Open(client) => {
+                    self.opening.remove(&client);
+                    unavailable(client, why(reason), out);
+                    self.reclaim_unpinned(out);
+                }
+                Asker::Reclaim => self.sweep.end_reclaim(sweep::ReclaimEnd::Refused),
+            }
+        }
+    }
+
+    /// ReadIndex passed and the state machine has applied far enough.
+    pub(super) fn on_readable(&mut self, id: RequestId, out: &mut Vec<Effect>) {
+        let (group, query, asker) = self.questions.remove(&id).expect("only a question that was asked is readable");
+        let work = self.begin_work(Work::Query(asker));
+        out.push(Effect::Query { work, group, query });
+    }
+
+    pub(super) fn on_queried(&mut self, id: WorkId, answer: QueryAnswer, out: &mut Vec<Effect>) {
+        let Some(Work::Query(asker)) = self.work.remove(&id) else { panic!("only an ordered query is answered") };
+        match asker {
+            Asker::Client(client) => reply(client, Reply::Queried(answer), out),
+            Asker::Open(client) => {
+                self.opening.remove(&client);
+                match answer {
+                    QueryAnswer::Object(object) => {
+                        self.opens.insert(client, Opened { object: object.clone() });
+                        reply(client, Reply::Opened(object), out);
+                    }
+                    QueryAnswer::Refused(refusal) => reply(client, Reply::Refused(refusal), out),
+                    other => panic!("an object was asked for, and the answer was {other:?}"),
+                }
+                self.reclaim_unpinned(out);
+            }
+            Asker::Reclaim => self.on_reclaimable(answer, out),
+        }
+    }
+}
+
+/// The command that decides a body.
+pub(super) fn decision(target: Target, body: Body, expires: WallTime) -> Operation {
+    Operation::Object(match target {
+        Target::Object { object, etag, metadata, condition } => {
+            ObjectOperation::PutObject { object, body, etag, metadata, condition, expires }
+        }
+        Target::Part { object, upload, number, etag, metadata } => {
+            ObjectOperation::PutPart { object, upload, number, body, etag, metadata, expires }
+        }
+    })
+}
+
+pub(super) fn reply(id: RequestId, reply: Reply, out: &mut Vec<Effect>) {
+    out.push(Effect::Reply { id, reply });
+}
+
+pub(super) fn unavailable(id: RequestId, why: Unavailable, out: &mut Vec<Effect>) {
+    reply(id, Reply::Unavailable(why), out);
+}
+
+pub(super) fn damaged(id: RequestId, error: &OpenError, out: &mut Vec<Effect>) {
+    unavailable(id, Unavailable::Damaged(format!("{error:?}")), out);
+}
+
+fn why(reason: raft::Refusal) -> Unavailable {
+    match reason {
+        raft::Refusal::NotLeader { leader } => Unavailable::NotLeader { leader },
+        raft::Refusal::Busy => Unavailable::Busy,
+        raft::Refusal::LostLead => Unavailable::Uncertain,
+    }
+}

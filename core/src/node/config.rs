@@ -1,0 +1,92 @@
+//! What a node needs to start: its settings, and what recovery found on its drives.
+
+use crate::log::{self, Log, RecoveredGroup};
+use crate::planted::Planted;
+use crate::raft;
+use crate::shards::{self, Store};
+use crate::stripe::{Profile, RootKey};
+use crate::types::{DriveId, GroupId, LogPosition, NodeId};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A node's settings. Fixed while the process lives.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// Who votes in each group. Contains `node`.
+    pub voters: Vec<NodeId>,
+    /// The groups that this node replicates.
+    pub groups: Vec<GroupId>,
+    /// How stripes are cut. `k + m` is at most the number of drives.
+    pub profile: Profile,
+    /// Wraps data keys.
+    pub root_key: RootKey,
+    /// 256 bits of entropy: version ids and data keys come from it.
+    pub seed: [u8; 32],
+    /// See [`raft::Config::election_timeout`].
+    pub election_timeout: Duration,
+    /// See [`raft::Config::heartbeat_interval`].
+    pub heartbeat_interval: Duration,
+    /// Bytes of commands applied after which the state store is made durable and the log cut.
+    pub checkpoint_bytes: usize,
+    /// The same when this much time has passed since the first command that is not durable there.
+    pub checkpoint_interval: Duration,
+    /// How long prepared shards wait for their decision.
+    pub prepare_ttl: Duration,
+    /// How often the node looks for expired preparations and for bodies to reclaim.
+    pub sweep_interval: Duration,
+    /// Planted bugs, all off in production.
+    pub planted: Planted,
+}
+
+impl Config {
+    pub(super) fn raft(&self, group: GroupId) -> raft::Config {
+        raft::Config {
+            node: self.node,
+            group,
+            voters: self.voters.clone(),
+            election_timeout: self.election_timeout,
+            heartbeat_interval: self.heartbeat_interval,
+            append_bytes_max: 1 << 20,
+            appends_in_flight_max: 16,
+            uncommitted_bytes_max: 64 << 20,
+            planted: self.planted,
+        }
+    }
+}
+
+/// What recovery found.
+#[derive(Debug)]
+pub struct Boot {
+    /// The log, what it holds for each group, and its first orders: the answer of `log::recover`.
+    pub log: (Log, BTreeMap<GroupId, RecoveredGroup>, Vec<log::Effect>),
+    /// Each drive's store and its first orders: the answers of `shards::recover`.
+    pub stores: BTreeMap<DriveId, (Store, Vec<shards::Effect>)>,
+    /// What the state store has durably applied: the answers of `state::applied`.
+    pub applied: BTreeMap<GroupId, LogPosition>,
+}
+
+/// Why a node cannot start on what its drives hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootError {
+    /// The log was cut further than the state store has applied: the state store lost what it had made durable, or
+    /// comes from an older copy. Starting would lose acknowledged writes.
+    StateBehindLog { group: GroupId, applied: LogPosition, base: LogPosition },
+}
+
+impl core::fmt::Display for BootError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            BootError::StateBehindLog { group, applied, base } => write!(
+                f,
+                "the state store has applied group {group} up to entry {}, but the log begins after entry {}: the \
+                 state store is damaged or older than the log; restore the whole data directory from one moment",
+                applied.index, base.index
+            ),
+        }
+    }
+}
+
+impl core::error::Error for BootError {}

@@ -1,0 +1,211 @@
+//! One replica of a group, with the road from "committed" to "applied and answered".
+//!
+//! - `GROUP-1` Entries are applied in log order, one batch at a time, each once.
+//! - `GROUP-2` An answer goes to whoever proposed the entry only if the entry at that index has the proposal's term.
+//! - `GROUP-3` A query runs only when the state machine has applied the index that ReadIndex named.
+
+use crate::raft::{self, Raft, Role};
+use crate::state::Answer;
+use crate::types::{Entries, Entry, GroupId, LogIndex, LogPosition, RequestId, Snapshot, Term, Time, Trace};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// What the node must do for a group. Everything that a replica orders is either kept here or passed on.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// Passed on to the log, to a peer, or to the runtime, as it is.
+    Order(raft::Effect),
+    /// Apply this batch; one at a time.
+    Apply(Entries),
+    /// Replace the rows by this snapshot; never while a batch is applied.
+    Install(Snapshot),
+    /// The proposal's answer.
+    Answered { id: RequestId, answer: Answer },
+    /// The proposal or read came to nothing, or to nobody knows what.
+    Refused { id: RequestId, reason: raft::Refusal },
+    /// The read may run.
+    Readable { id: RequestId },
+    /// For people and checkers.
+    Trace(Trace),
+}
+
+/// What the state store is doing for the group.
+#[derive(Debug)]
+enum RowsUse {
+    Idle,
+    /// A batch is applied; these wait for its answers.
+    Applying(BTreeMap<LogIndex, RequestId>),
+    Installing,
+}
+
+/// A replica and what waits for it.
+#[derive(Debug)]
+pub(super) struct Group {
+    id: GroupId,
+    pub(super) raft: Raft,
+    /// Proposals by the index at which they stand.
+    proposed: BTreeMap<LogIndex, (Term, RequestId)>,
+    /// Reads by the index that must be applied first.
+    reads: Vec<(LogIndex, RequestId)>,
+    /// Committed and not yet handed over.
+    committed: Entries,
+    rows: RowsUse,
+    /// A snapshot that waits for the batch under way.
+    install: Option<Snapshot>,
+    pub(super) applied: LogPosition,
+    /// Applied when the last completed checkpoint was ordered.
+    pub(super) checkpointed: LogIndex,
+    /// Bytes of commands applied since the last checkpoint was ordered.
+    pub(super) uncheckpointed_bytes: usize,
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, raft: Raft, applied: LogPosition) -> Group {
+        Group {
+            id,
+            raft,
+            proposed: BTreeMap::new(),
+            reads: Vec::new(),
+            committed: Vec::new(),
+            rows: RowsUse::Idle,
+            install: None,
+            applied,
+            checkpointed: applied.index,
+            uncheckpointed_bytes: 0,
+        }
+    }
+
+    /// Steps the replica and drains its orders.
+    pub(super) fn step(&mut self, now: Time, event: raft::Event, out: &mut Vec<Output>) {
+        let mut effects = Vec::new();
+        self.raft.step(now, event, &mut effects);
+        for effect in effects {
+            self.on_raft(effect, out);
+        }
+        self.use_rows(out);
+    }
+
+    fn on_raft(&mut self, effect: raft::Effect, out: &mut Vec<Output>) {
+        match effect {
+            raft::Effect::Commit { entries } => self.on_commit(entries, out),
+            raft::Effect::Proposed { id, position } => {
+                let replaced = self.proposed.insert(position.index, (position.term, id));
+                if let Some((_, id)) = replaced {
+                    // The entry that stood there was overwritten in an older term and cannot be committed any more.
+                    out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
+                }
+            }
+            raft::Effect::ReadReady { id, index } if index <= self.applied.index => out.push(Output::Readable { id }),
+            // GROUP-3
+            raft::Effect::ReadReady { id, index } => self.reads.push((index, id)),
+            raft::Effect::Refused { id, reason } => {
+                self.proposed.retain(|_, (_, waiting)| *waiting != id);
+                out.push(Output::Refused { id, reason });
+            }
+            raft::Effect::Became { role, term, leader } => {
+                if role != Role::Leader {
+                    self.refuse_proposals(out);
+                }
+                let role = role_name(role);
+                out.push(Output::Trace(Trace::Role { group: self.id, term, role, leader }));
+            }
+            order @ (raft::Effect::Send { .. }
+            | raft::Effect::Persist { .. }
+            | raft::Effect::Cut { .. }
+            | raft::Effect::Reset { .. }
+            | raft::Effect::TakeSnapshot) => out.push(Output::Order(order)),
+            raft::Effect::InstallSnapshot { snapshot } => self.install = Some(snapshot),
+        }
+    }
+
+    /// A node that lost the lead cannot promise anything for what it had proposed; it may still be committed.
+    fn refuse_proposals(&mut self, out: &mut Vec<Output>) {
+        for (_, (_, id)) in core::mem::take(&mut self.proposed) {
+            out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
+        }
+    }
+
+    fn on_commit(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
+        for entry in &entries {
+            let Some((term, id)) = self.proposed.get(&entry.position.index).copied() else { continue };
+            if term != entry.position.term {
+                // GROUP-2: another leader's entry stands where ours would have been.
+                self.proposed.remove(&entry.position.index);
+                out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
+            }
+        }
+        self.committed.extend(entries);
+    }
+
+    fn use_rows(&mut self, out: &mut Vec<Output>) {
+        // GROUP-1
+        if !matches!(self.rows, RowsUse::Idle) {
+            return;
+        }
+        if let Some(snapshot) = self.install.take() {
+            self.rows = RowsUse::Installing;
+            out.push(Output::Install(snapshot));
+            return;
+        }
+        if self.committed.is_empty() {
+            return;
+        }
+        let entries = core::mem::take(&mut self.committed);
+        let mut waiting = BTreeMap::new();
+        for entry in &entries {
+            self.uncheckpointed_bytes += entry.payload.size() + 64;
+            if let Some((_, id)) = self.proposed.remove(&entry.position.index) {
+                waiting.insert(entry.position.index, id);
+            }
+        }
+        self.rows = RowsUse::Applying(waiting);
+        out.push(Output::Apply(entries));
+    }
+
+    /// The state store has taken the batch.
+    pub(super) fn on_applied(&mut self, through: LogPosition, answers: Vec<(LogIndex, Answer)>, out: &mut Vec<Output>) {
+        let RowsUse::Applying(mut waiting) = core::mem::replace(&mut self.rows, RowsUse::Idle) else {
+            panic!("a batch is applied only when one was ordered");
+        };
+        assert!(through.index > self.applied.index, "applying moves forward");
+        self.applied = through;
+        for (index, answer) in answers {
+            if let Some(id) = waiting.remove(&index) {
+                out.push(Output::Answered { id, answer });
+            }
+        }
+        assert!(waiting.is_empty(), "every proposed command that was applied has an answer");
+        self.release_reads(out);
+        self.use_rows(out);
+    }
+
+    /// A snapshot replaced the rows. Whatever was committed before it is covered by it.
+    pub(super) fn on_installed(&mut self, position: LogPosition, out: &mut Vec<Output>) {
+        assert!(matches!(self.rows, RowsUse::Installing), "a snapshot is installed only when one was ordered");
+        self.rows = RowsUse::Idle;
+        self.applied = self.applied.max(position);
+        self.checkpointed = self.checkpointed.max(position.index);
+        self.committed.retain(|entry| entry.position.index > position.index);
+        self.release_reads(out);
+        self.use_rows(out);
+    }
+
+    fn release_reads(&mut self, out: &mut Vec<Output>) {
+        let applied = self.applied.index;
+        self.reads.retain(|&(index, id)| {
+            if index <= applied {
+                out.push(Output::Readable { id });
+            }
+            index > applied
+        });
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    }
+}

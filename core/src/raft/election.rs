@@ -1,0 +1,291 @@
+//! Who leads: pre-votes, votes, and the change from one role to another.
+//!
+//! A follower that hears nothing first asks whether it would win (thesis §9.6) and raises its term only if a quorum says
+//! yes, so a replica that was cut off does not depose a good leader when it returns. A replica whose leader is alive
+//! does not even listen (thesis §4.2.3).
+//!
+//! - `RAFT-1`: one vote per term. - `RAFT-2`: the vote is durable before it leaves. - `RAFT-7`: so is the candidacy.
+//! - `RAFT-10`: no help to a candidate while the leader is alive.
+
+use super::event::{Effect, Role};
+use super::message::Message;
+use super::progress::Progress;
+use super::reads::Reads;
+use super::{Following, Leader, Raft, RoleState};
+use crate::planted::planted;
+use crate::types::{HardState, LogPosition, NodeId, Payload, PersistId, Term, Time};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+impl Raft {
+    /// Patience ended without a leader.
+    pub(super) fn on_election_deadline(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if self.must_wait() {
+            let later = self.random_election_at(now);
+            match &mut self.role {
+                RoleState::Follower { election_at, .. }
+                | RoleState::PreCandidate { election_at, .. }
+                | RoleState::Candidate { election_at, .. } => *election_at = later,
+                RoleState::Leader(_) => unreachable!("a leader has no election deadline"),
+            }
+            return;
+        }
+        self.become_pre_candidate(now, out);
+    }
+
+    /// Whether campaigning (again) could not end well: the log is about to be replaced by a snapshot, or the disk has
+    /// not even taken the vote of the campaign that is under way.
+    fn must_wait(&self) -> bool {
+        match &self.role {
+            RoleState::Candidate { ballot, .. } => !self.durability.is_done(*ballot),
+            RoleState::Follower { .. } | RoleState::PreCandidate { .. } => self.installing.is_some(),
+            RoleState::Leader(_) => false,
+        }
+    }
+
+    /// "Would you vote for me?" Changes nothing here (thesis §9.6).
+    pub(super) fn on_pre_vote(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last_log: LogPosition,
+        now: Time,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.has_live_leader(now) {
+            return; // RAFT-10
+        }
+        let own = self.hard_state.term;
+        let granted = self.is_up_to_date(last_log) && (term > own || (term == own && self.may_vote_for(from)));
+        if granted {
+            out.push(Effect::Send { to: from, message: Message::PreVoteResponse { term, granted } });
+        } else {
+            // The own term lets a candidate that lags behind catch up.
+            let response = Message::PreVoteResponse { term: own, granted };
+            self.promise(from, response, self.durability.hard_state, out);
+        }
+    }
+
+    pub(super) fn on_pre_vote_response(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        granted: bool,
+        now: Time,
+        out: &mut Vec<Effect>,
+    ) {
+        let own = self.hard_state.term;
+        if !granted && term > own {
+            self.become_follower(term, None, now, out);
+            return;
+        }
+        let quorum = self.quorum();
+        if let RoleState::PreCandidate { granted: yes, .. } = &mut self.role
+            && granted
+            && term == Term(own.0 + 1)
+        {
+            yes.insert(from);
+            if yes.len() >= quorum {
+                self.become_candidate(now, out);
+            }
+        }
+    }
+
+    /// Asked for a vote (figure 2, "RequestVote RPC").
+    pub(super) fn on_request_vote(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last_log: LogPosition,
+        now: Time,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.has_live_leader(now) {
+            return; // RAFT-10: not even the term is looked at.
+        }
+        if term > self.hard_state.term {
+            self.become_follower(term, None, now, out);
+        }
+        // RAFT-1: one vote per term, and only for a log that has all that is committed (§5.4.1).
+        let granted = term == self.hard_state.term && self.may_vote_for(from) && self.is_up_to_date(last_log);
+        if granted {
+            if self.hard_state.vote.is_none() {
+                self.hard_state.vote = Some(from);
+                self.mark_hard_state();
+            }
+            self.become_follower(term, None, now, out);
+        }
+        let message = Message::RequestVoteResponse { term: self.hard_state.term, granted };
+        if planted!(self.config.planted, VoteBeforeDurable) {
+            out.push(Effect::Send { to: from, message });
+        } else {
+            self.promise(from, message, self.durability.hard_state, out); // RAFT-2
+        }
+    }
+
+    pub(super) fn on_request_vote_response(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        granted: bool,
+        now: Time,
+        out: &mut Vec<Effect>,
+    ) {
+        if term > self.hard_state.term {
+            self.become_follower(term, None, now, out);
+        } else if term == self.hard_state.term && granted {
+            self.count_vote(from, now, out);
+        }
+    }
+
+    /// The candidate's own vote may be durable now.
+    pub(super) fn on_ballot_persisted(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let RoleState::Candidate { ballot, .. } = &self.role
+            && self.durability.is_done(*ballot)
+        {
+            self.count_vote(self.config.node, now, out); // RAFT-7
+        }
+    }
+
+    fn count_vote(&mut self, from: NodeId, now: Time, out: &mut Vec<Effect>) {
+        let quorum = self.quorum();
+        if let RoleState::Candidate { granted, .. } = &mut self.role {
+            granted.insert(from);
+            if granted.len() >= quorum {
+                self.become_leader(now, out);
+            }
+        }
+    }
+
+    /// Whether the leader of this term was heard within the least time after which anyone may campaign.
+    fn has_live_leader(&self, now: Time) -> bool {
+        match &self.role {
+            RoleState::Follower { following, .. } => {
+                following.is_some_and(|following| now < following.heard.after(self.config.election_timeout))
+            }
+            RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => false,
+            RoleState::Leader(_) => true, // It steps down by itself when it loses its quorum.
+        }
+    }
+
+    fn may_vote_for(&self, candidate: NodeId) -> bool {
+        match self.hard_state.vote {
+            Some(vote) => vote == candidate,
+            None => self.leader().is_none(),
+        }
+    }
+
+    /// §5.4.1: the log that ends in the later term, or is longer in the same one, is the more up-to-date.
+    fn is_up_to_date(&self, last_log: LogPosition) -> bool {
+        let own = self.log.last();
+        (last_log.term, last_log.index) >= (own.term, own.index)
+    }
+
+    /// Follows `following`, or nobody yet, in `term`.
+    pub(super) fn become_follower(
+        &mut self,
+        term: Term,
+        following: Option<Following>,
+        now: Time,
+        out: &mut Vec<Effect>,
+    ) {
+        self.enter_term(term, None);
+        let election_at = self.random_election_at(now);
+        self.change_role(RoleState::Follower { following, election_at }, out);
+    }
+
+    /// Asks whether it would win, without raising its term (thesis §9.6).
+    fn become_pre_candidate(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let election_at = self.random_election_at(now);
+        let granted = BTreeSet::from([self.config.node]);
+        self.change_role(RoleState::PreCandidate { granted, election_at }, out);
+        if self.quorum() == 1 {
+            self.become_candidate(now, out);
+            return;
+        }
+        let message = Message::PreVote { term: Term(self.hard_state.term.0 + 1), last_log: self.log.last() };
+        out.extend(self.peers().into_iter().map(|to| Effect::Send { to, message: message.clone() }));
+    }
+
+    /// Stands for election (§5.2). Its request and its own vote wait for the disk.
+    fn become_candidate(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.enter_term(Term(self.hard_state.term.0 + 1), Some(self.config.node));
+        let ballot = self.durability.hard_state;
+        let election_at = self.random_election_at(now);
+        self.change_role(RoleState::Candidate { granted: BTreeSet::new(), ballot, election_at }, out);
+        let message = Message::RequestVote { term: self.hard_state.term, last_log: self.log.last() };
+        for to in self.peers() {
+            // RAFT-7: the ballot is on disk after every entry that `last_log` boasts of.
+            self.promise(to, message.clone(), ballot, out);
+        }
+    }
+
+    /// A quorum voted for this replica. Its first entry is a no-op, for it may commit nothing older by itself (§8).
+    fn become_leader(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let next = self.log.last().index.next();
+        let peers = self.peers().into_iter().map(|peer| (peer, Progress::new(next, now))).collect();
+        let leader = Leader {
+            peers,
+            heartbeat_at: now.after(self.config.heartbeat_interval),
+            uncommitted_bytes: self.log.payload_bytes(self.commit, self.log.last().index),
+            proposals: VecDeque::new(),
+            reads: Reads::default(),
+        };
+        self.change_role(RoleState::Leader(Box::new(leader)), out);
+        self.append_own(Payload::Noop, out);
+        for to in self.peers() {
+            self.send_append(to, out);
+        }
+    }
+
+    /// Moves to `term` with `vote` if it is newer; what was to be said in the older one stays unsaid.
+    fn enter_term(&mut self, term: Term, vote: Option<NodeId>) {
+        assert!(term >= self.hard_state.term, "terms never fall");
+        if term > self.hard_state.term {
+            self.hard_state = HardState { term, vote };
+            self.mark_hard_state();
+            self.durability.drop_held();
+        }
+    }
+
+    /// The one place where the role changes.
+    fn change_role(&mut self, next: RoleState, out: &mut Vec<Effect>) {
+        let role = next.role();
+        assert!(self.role.may_become(role), "a {:?} cannot become a {role:?}", self.role());
+        let (role_before, leader_before) = (self.role(), self.leader());
+        let before = core::mem::replace(&mut self.role, next);
+        let term = self.hard_state.term;
+        let leader = self.leader();
+        if role != role_before || leader != leader_before {
+            out.push(Effect::Became { role, term, leader });
+        }
+        match before {
+            RoleState::Leader(leader) => leader.refuse_all(out),
+            // RAFT-7: requests for votes that wait for the disk boast of a log that a leader may replace.
+            RoleState::Candidate { .. } => self.durability.drop_held(),
+            RoleState::Follower { .. } | RoleState::PreCandidate { .. } => {}
+        }
+    }
+
+    /// Whether a leader of `term` (at least the own) is believed; from then on it is followed and patience starts anew.
+    pub(super) fn follow(&mut self, leader: NodeId, term: Term, now: Time, out: &mut Vec<Effect>) -> bool {
+        let is_second = term == self.hard_state.term && self.leader().is_some_and(|known| known != leader);
+        if is_second {
+            self.suspects += 1; // RAFT-1 says that this does not happen.
+            return false;
+        }
+        self.become_follower(term, Some(Following { leader, heard: now }), now, out);
+        true
+    }
+
+    /// The request that makes the current term durable: an answer given in the term waits for it.
+    pub(super) fn term_request(&self) -> PersistId {
+        self.durability.hard_state
+    }
+
+    /// Whether this replica leads.
+    pub(super) fn is_leader(&self) -> bool {
+        self.role() == Role::Leader
+    }
+}

@@ -1,0 +1,204 @@
+//! A leader's side of replication: sending entries, counting who has them, and committing.
+//!
+//! Entries leave at once, in parallel with the leader's own write (thesis §10.2.1), in a pipeline of a few unanswered
+//! appends per follower (thesis §10.2.2). While a follower's window is full, entries accumulate and leave together.
+//!
+//! - `RAFT-3`: a leader only appends. - `RAFT-5`: it commits by counting only entries of its own term.
+//! - `RAFT-8`: it counts itself, like everyone, only for what is durable.
+
+use super::event::{Effect, Refusal};
+use super::message::{AppendOutcome, Message};
+use super::progress::ProgressState;
+use super::{Raft, RoleState};
+use crate::planted::planted;
+use crate::types::{Entry, LogIndex, LogPosition, NodeId, Payload, RequestId, Term, Time};
+use alloc::vec;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// A snapshot that is not acknowledged after this many election timeouts is taken for lost.
+const SNAPSHOT_PATIENCE: u32 = 8;
+
+impl Raft {
+    pub(super) fn on_propose(&mut self, id: RequestId, command: Bytes, out: &mut Vec<Effect>) {
+        let leader = self.leader();
+        let index = self.log.last().index.next();
+        let RoleState::Leader(state) = &mut self.role else {
+            out.push(Effect::Refused { id, reason: Refusal::NotLeader { leader } });
+            return;
+        };
+        // A command larger than the limit is taken when it is alone, or it never would be.
+        let bytes = state.uncommitted_bytes.saturating_add(command.len());
+        if state.uncommitted_bytes > 0 && bytes > self.config.uncommitted_bytes_max {
+            out.push(Effect::Refused { id, reason: Refusal::Busy });
+            return;
+        }
+        state.uncommitted_bytes = bytes;
+        state.proposals.push_back((index, id));
+        out.push(Effect::Proposed { id, position: LogPosition { index, term: self.hard_state.term } });
+        self.append_own(Payload::Command(command), out);
+        for to in self.peers() {
+            self.send_window(to, out);
+        }
+    }
+
+    /// RAFT-3: the leader's own entries only ever go to the end.
+    pub(super) fn append_own(&mut self, payload: Payload, out: &mut Vec<Effect>) {
+        let position = LogPosition { index: self.log.last().index.next(), term: self.hard_state.term };
+        let entry = Entry { position, payload };
+        self.log.push(entry.clone());
+        self.persist(vec![entry], out);
+    }
+
+    /// Steps down without a quorum, or speaks to everyone.
+    pub(super) fn on_leader_deadline(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let others = self.quorum() - 1;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let lease_ends = leader.lease_ends(others, self.config.election_timeout);
+        if lease_ends.is_some_and(|lease_ends| now >= lease_ends) {
+            self.become_follower(self.hard_state.term, None, now, out); // RAFT-10
+            return;
+        }
+        leader.heartbeat_at = now.after(self.config.heartbeat_interval);
+        for to in self.peers() {
+            self.send_heartbeat(to, now, out);
+        }
+    }
+
+    /// Speaks to a follower, naming the entry that it should have by then: a refusal tells what was lost.
+    fn send_heartbeat(&mut self, to: NodeId, now: Time, out: &mut Vec<Effect>) {
+        let patience = self.config.election_timeout * SNAPSHOT_PATIENCE;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let progress = leader.peers.get_mut(&to).expect("a leader tracks every other voter");
+        match &progress.state {
+            ProgressState::Snapshot { sent: Some(sent) } if now >= sent.after(patience) => progress.become_probe(),
+            ProgressState::Snapshot { .. } => {
+                self.send_greeting(to, out);
+                return;
+            }
+            ProgressState::Probe | ProgressState::Replicate { .. } => {}
+        }
+        let index = progress.next.prev();
+        match self.log.term(index) {
+            Some(term) => self.send(to, LogPosition { index, term }, Vec::new(), out),
+            None => {
+                // The follower fell behind the log's beginning. Its answer will say how far it is.
+                progress.become_probe();
+                self.send_greeting(to, out);
+            }
+        }
+    }
+
+    /// A heartbeat that every follower can accept, whatever its log: nothing after nothing.
+    pub(super) fn send_greeting(&self, to: NodeId, out: &mut Vec<Effect>) {
+        self.send(to, LogPosition::default(), Vec::new(), out);
+    }
+
+    /// One append from the follower's next entry on, whatever its window; it does not count as sent.
+    pub(super) fn send_append(&self, to: NodeId, out: &mut Vec<Effect>) {
+        let RoleState::Leader(leader) = &self.role else { return };
+        let next = leader.peers.get(&to).expect("a leader tracks every other voter").next;
+        if let Some(term) = self.log.term(next.prev()) {
+            let entries = self.log.batch(next, self.config.append_bytes_max);
+            self.send(to, LogPosition { index: next.prev(), term }, entries, out);
+        }
+    }
+
+    /// As many appends as the follower's window takes.
+    fn send_window(&mut self, to: NodeId, out: &mut Vec<Effect>) {
+        loop {
+            let RoleState::Leader(leader) = &mut self.role else { return };
+            let progress = leader.peers.get_mut(&to).expect("a leader tracks every other voter");
+            let index = progress.next.prev();
+            let is_due = progress.has_window(self.config.appends_in_flight_max) && index < self.log.last().index;
+            let Some(term) = self.log.term(index).filter(|_| is_due) else { return };
+            let entries = self.log.batch(progress.next, self.config.append_bytes_max);
+            progress.on_sent(entries.last().expect("a batch before the end has an entry").position.index);
+            self.send(to, LogPosition { index, term }, entries, out);
+        }
+    }
+
+    fn send(&self, to: NodeId, previous: LogPosition, entries: Vec<Entry>, out: &mut Vec<Effect>) {
+        let (term, commit, round) = (self.hard_state.term, self.commit, self.round);
+        out.push(Effect::Send { to, message: Message::AppendEntries { term, previous, entries, commit, round } });
+    }
+
+    pub(super) fn on_append_response(
+        &mut self,
+        from: NodeId,
+        outcome: AppendOutcome,
+        round: u64,
+        now: Time,
+        out: &mut Vec<Effect>,
+    ) {
+        let (base, last) = (self.log.base().index, self.log.last().index);
+        let (is_lie, agreement) = match outcome {
+            AppendOutcome::Matched(matched) => (matched > last, LogIndex(0)),
+            AppendOutcome::Rejected { rejected, hint } => (rejected > last, self.agreement_with(hint)),
+        };
+        if is_lie || round > self.round {
+            self.suspects += 1;
+            return;
+        }
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let progress = leader.peers.get_mut(&from).expect("a leader tracks every other voter");
+        progress.heard = now;
+        progress.round = progress.round.max(round);
+        let is_ready = progress.on_outcome(outcome, agreement, base);
+        self.advance_commit(out);
+        if is_ready {
+            self.resume(from, out);
+        }
+        self.finish_round(out);
+    }
+
+    /// Where this log may at most agree with one that has `hint`.
+    fn agreement_with(&self, hint: LogPosition) -> LogIndex {
+        if hint.index < self.log.base().index { hint.index } else { self.log.agreement(hint.index, hint.term).index }
+    }
+
+    /// Sends a follower what it needs next, of whatever kind.
+    pub(super) fn resume(&mut self, to: NodeId, out: &mut Vec<Effect>) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let progress = leader.peers.get_mut(&to).expect("a leader tracks every other voter");
+        let is_cut = self.log.term(progress.next.prev()).is_none();
+        match &progress.state {
+            ProgressState::Snapshot { .. } => {}
+            ProgressState::Probe | ProgressState::Replicate { .. } if is_cut => {
+                progress.become_snapshot();
+                self.take_snapshot(out);
+            }
+            ProgressState::Probe => self.send_append(to, out),
+            ProgressState::Replicate { .. } => self.send_window(to, out),
+        }
+    }
+
+    /// Commits what a quorum has on disk (figure 2, last rule for leaders).
+    pub(super) fn advance_commit(&mut self, out: &mut Vec<Effect>) {
+        let quorum = self.quorum();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let mut matched: Vec<LogIndex> = leader.peers.values().map(|progress| progress.matched).collect();
+        matched.push(self.durability.index); // RAFT-8
+        matched.sort_unstable_by(|a, b| b.cmp(a));
+        let index = matched.get(quorum - 1).copied().expect("a quorum is at most all voters");
+        if index <= self.commit {
+            return;
+        }
+        // RAFT-5: an older term's entry on a quorum may still be replaced; one of the own term protects all before it.
+        let counts = self.log.term(index) == Some(self.hard_state.term) || planted!(self.config.planted, CommitOldTerm);
+        if !counts {
+            return;
+        }
+        leader.uncommitted_bytes -= self.log.payload_bytes(self.commit, index);
+        self.commit = index;
+        while leader.proposals.pop_front_if(|(proposed, _)| *proposed <= index).is_some() {}
+        self.deliver(out);
+        self.start_round(out);
+    }
+
+    /// Whether an entry of the leader's own term is committed: only then does it know all that is (§8).
+    pub(super) fn has_committed_own_term(&self) -> bool {
+        let own: Option<Term> = Some(self.hard_state.term);
+        self.is_leader() && self.log.term(self.commit) == own
+    }
+}

@@ -1,0 +1,110 @@
+//! What a replica is, with what it needs to be that (Raft §5.1, figure 4).
+
+use super::event::{Effect, Refusal, Role};
+use super::progress::Progress;
+use super::reads::Reads;
+use crate::types::{LogIndex, NodeId, PersistId, RequestId, Time};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A replica's role and its data.
+#[derive(Debug)]
+pub(super) enum RoleState {
+    /// Follows a leader, or waits for one.
+    Follower {
+        /// The leader of the term, once it has spoken.
+        following: Option<Following>,
+        /// When patience ends.
+        election_at: Time,
+    },
+    /// Asks whether it would win (thesis §9.6).
+    PreCandidate {
+        /// Who would vote for it.
+        granted: BTreeSet<NodeId>,
+        /// When to ask again.
+        election_at: Time,
+    },
+    /// Asks for votes.
+    Candidate {
+        /// Who voted for it. Itself only once the vote is durable.
+        granted: BTreeSet<NodeId>,
+        /// The request that makes its own vote durable.
+        ballot: PersistId,
+        /// When to give up.
+        election_at: Time,
+    },
+    /// Leads its term.
+    Leader(Box<Leader>),
+}
+
+/// Whom a follower follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Following {
+    /// The leader.
+    pub(super) leader: NodeId,
+    /// When it last spoke.
+    pub(super) heard: Time,
+}
+
+/// What only a leader has.
+#[derive(Debug)]
+pub(super) struct Leader {
+    /// The other voters.
+    pub(super) peers: BTreeMap<NodeId, Progress>,
+    /// When to speak next.
+    pub(super) heartbeat_at: Time,
+    /// Bytes of payload in the log that are not committed.
+    pub(super) uncommitted_bytes: usize,
+    /// Clients' commands that are not committed, in log order.
+    pub(super) proposals: VecDeque<(LogIndex, RequestId)>,
+    /// Clients' reads that are not answered.
+    pub(super) reads: Reads,
+}
+
+impl RoleState {
+    pub(super) fn role(&self) -> Role {
+        match self {
+            RoleState::Follower { .. } => Role::Follower,
+            RoleState::PreCandidate { .. } => Role::PreCandidate,
+            RoleState::Candidate { .. } => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// Whether a replica may go from this role to `next` (Raft figure 4, with a pre-candidate before each candidate).
+    pub(super) fn may_become(&self, next: Role) -> bool {
+        match (self.role(), next) {
+            (_, Role::Follower)
+            | (Role::Follower | Role::PreCandidate | Role::Candidate, Role::PreCandidate)
+            | (Role::PreCandidate, Role::Candidate)
+            | (Role::Candidate, Role::Leader) => true,
+            (Role::Leader, Role::PreCandidate | Role::Candidate | Role::Leader)
+            | (Role::Follower | Role::Candidate, Role::Candidate)
+            | (Role::Follower | Role::PreCandidate, Role::Leader) => false,
+        }
+    }
+}
+
+impl Leader {
+    /// When the leader last knew a quorum behind it: the moment since which `others` peers have all been heard.
+    /// `None` when it needs nobody else.
+    pub(super) fn quorum_heard(&self, others: usize) -> Option<Time> {
+        let mut heard: Vec<Time> = self.peers.values().map(|progress| progress.heard).collect();
+        heard.sort_unstable_by(|a, b| b.cmp(a));
+        others.checked_sub(1).and_then(|nth| heard.get(nth)).copied()
+    }
+
+    /// When the leader must step down unless it hears from a quorum (thesis §6.2).
+    pub(super) fn lease_ends(&self, others: usize, election_timeout: Duration) -> Option<Time> {
+        self.quorum_heard(others).map(|heard| heard.after(election_timeout))
+    }
+
+    /// The lead is lost: what clients still wait for has an unknown end.
+    pub(super) fn refuse_all(self, out: &mut Vec<Effect>) {
+        let reads = self.reads.into_ids();
+        let proposals = self.proposals.into_iter().map(|(_, id)| id);
+        out.extend(proposals.chain(reads).map(|id| Effect::Refused { id, reason: Refusal::LostLead }));
+    }
+}

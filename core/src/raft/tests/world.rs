@@ -1,0 +1,527 @@
+//! A world in memory for a group of replicas: a network, and for each replica a disk with requests that are not done
+//! yet and a state machine with a checkpoint. Whoever drives it decides what happens when; the world checks.
+//!
+//! Checked after each step: `RAFT-1` one leader per term, `RAFT-2` and `RAFT-8` nothing said before it is on disk,
+//! `RAFT-9` no read older than what was committed when it was asked, `RAFT-11` every state machine takes the one
+//! canonical sequence; and on demand `RAFT-4` log matching. A new leader has all that is committed (§5.4.3).
+
+extern crate std;
+
+use crate::planted::Planted;
+use crate::raft::{AppendOutcome, Config, Effect, Event, Message, Raft, Refusal, Restored, Role};
+use crate::types::{
+    Entry, GroupId, HardState, LogIndex, LogPosition, NodeId, Payload, PersistId, RequestId, Snapshot, Term, Time,
+};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+pub(super) const ELECTION_TIMEOUT: Duration = Duration::from_millis(150);
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How replicas are configured.
+#[derive(Clone, Copy)]
+pub(super) struct Options {
+    pub(super) seed: u64,
+    pub(super) append_bytes_max: usize,
+    pub(super) appends_in_flight_max: usize,
+    pub(super) uncommitted_bytes_max: usize,
+    pub(super) planted: Planted,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            seed: 1,
+            append_bytes_max: 4 << 20,
+            appends_in_flight_max: 4,
+            uncommitted_bytes_max: 64 << 20,
+            planted: Planted::default(),
+        }
+    }
+}
+
+pub(super) struct InFlight {
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) message: Message,
+}
+
+/// A state machine that remembers only a digest of everything that it applied.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Machine {
+    pub(super) position: LogPosition,
+    digest: u64,
+}
+
+/// The durable log.
+#[derive(Clone, Default)]
+pub(super) struct Disk {
+    pub(super) hard_state: HardState,
+    pub(super) base: LogPosition,
+    pub(super) entries: Vec<Entry>,
+}
+
+pub(super) enum Order {
+    Persist { id: PersistId, hard_state: Option<HardState>, entries: Vec<Entry> },
+    Cut { base: LogPosition },
+    Reset { id: PersistId, base: LogPosition },
+}
+
+pub(super) struct Node {
+    pub(super) raft: Option<Raft>,
+    pub(super) disk: Disk,
+    pub(super) orders: VecDeque<Order>,
+    pub(super) machine: Machine,
+    pub(super) checkpoint: Machine,
+    pub(super) taking: bool,
+    pub(super) installing: Option<Snapshot>,
+    lives: u64,
+    last_persist: PersistId,
+}
+
+/// How a client's request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Proposed(LogPosition),
+    ReadReady(LogIndex),
+    Refused(Refusal),
+}
+
+pub(super) struct World {
+    pub(super) options: Options,
+    pub(super) now: Time,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    pub(super) network: Vec<InFlight>,
+    /// What some state machine applied, and the digest after it.
+    pub(super) canonical: BTreeMap<LogIndex, (Entry, u64)>,
+    pub(super) leaders: BTreeMap<Term, NodeId>,
+    pub(super) answers: BTreeMap<RequestId, Vec<Answer>>,
+    /// What was committed when a read was asked.
+    reads: BTreeMap<RequestId, LogIndex>,
+    /// Effects of the last steps, for transcripts.
+    pub(super) seen: Vec<(NodeId, Effect)>,
+    next_request: u64,
+}
+
+/// Two payloads are taken for the same when their sizes and beginnings are.
+fn payload_digest(payload: &Payload) -> u64 {
+    match payload {
+        Payload::Noop => 1,
+        Payload::Command(bytes) => {
+            bytes.iter().take(16).fold(bytes.len() as u64 + 2, |digest, byte| mix(digest, u64::from(*byte)))
+        }
+    }
+}
+
+fn mix(digest: u64, value: u64) -> u64 {
+    (digest ^ value).wrapping_mul(0x0100_0000_01b3).rotate_left(17)
+}
+
+fn entry_digest(before: u64, entry: &Entry) -> u64 {
+    mix(mix(mix(before, entry.position.index.0), entry.position.term.0), payload_digest(&entry.payload))
+}
+
+impl Disk {
+    pub(super) fn last(&self) -> LogPosition {
+        self.entries.last().map_or(self.base, |entry| entry.position)
+    }
+
+    pub(super) fn has(&self, position: LogPosition) -> bool {
+        position == self.base || self.entries.iter().any(|entry| entry.position == position)
+    }
+
+    fn take(&mut self, order: Order) -> Option<PersistId> {
+        match order {
+            Order::Persist { id, hard_state, entries } => {
+                if let Some(hard_state) = hard_state {
+                    assert!(hard_state.term >= self.hard_state.term, "the durable term fell");
+                    self.hard_state = hard_state;
+                }
+                if let Some(first) = entries.first() {
+                    self.entries.retain(|entry| entry.position.index < first.position.index);
+                    assert_eq!(self.last().index.next(), first.position.index, "a gap in the durable log");
+                    self.entries.extend(entries);
+                }
+                Some(id)
+            }
+            Order::Cut { base } => {
+                assert!(self.has(base), "the log is cut at an entry that it has");
+                self.entries.retain(|entry| entry.position.index > base.index);
+                self.base = base;
+                None
+            }
+            Order::Reset { id, base } => {
+                if self.has(base) {
+                    self.entries.retain(|entry| entry.position.index > base.index);
+                } else {
+                    self.entries.clear();
+                }
+                self.base = base;
+                Some(id)
+            }
+        }
+    }
+}
+
+impl World {
+    pub(super) fn new(ids: &[u64], options: Options) -> World {
+        let mut world = World {
+            options,
+            now: Time(1_000_000),
+            nodes: BTreeMap::new(),
+            network: Vec::new(),
+            canonical: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            seen: Vec::new(),
+            next_request: 0,
+        };
+        for id in ids {
+            let node = Node {
+                raft: None,
+                disk: Disk::default(),
+                orders: VecDeque::new(),
+                machine: Machine::default(),
+                checkpoint: Machine::default(),
+                taking: false,
+                installing: None,
+                lives: 0,
+                last_persist: PersistId(0),
+            };
+            world.nodes.insert(NodeId(*id), node);
+        }
+        for id in ids {
+            world.restart(NodeId(*id));
+        }
+        world
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        self.nodes.get(&id).expect("the node is part of the world")
+    }
+
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("the node is part of the world")
+    }
+
+    pub(super) fn raft(&self, id: NodeId) -> &Raft {
+        self.node(id).raft.as_ref().expect("the node is up")
+    }
+
+    pub(super) fn is_up(&self, id: NodeId) -> bool {
+        self.node(id).raft.is_some()
+    }
+
+    pub(super) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        let leaders = self.nodes.iter().filter_map(|(id, node)| Some((*id, node.raft.as_ref()?)));
+        leaders.filter(|(_, raft)| raft.role() == Role::Leader).max_by_key(|(_, raft)| raft.term()).map(|(id, _)| id)
+    }
+
+    /// Starts a node from what its disk and its checkpoint hold.
+    pub(super) fn restart(&mut self, id: NodeId) {
+        let (voters, now, options) = (self.ids(), self.now, self.options);
+        let node = self.node_mut(id);
+        assert!(node.raft.is_none(), "only a node that is down starts");
+        node.lives += 1;
+        let config = Config {
+            node: id,
+            group: GroupId::REGION,
+            voters,
+            election_timeout: ELECTION_TIMEOUT,
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+            append_bytes_max: options.append_bytes_max,
+            appends_in_flight_max: options.appends_in_flight_max,
+            uncommitted_bytes_max: options.uncommitted_bytes_max,
+            planted: options.planted,
+        };
+        let Disk { hard_state, base, entries } = node.disk.clone();
+        let restored = Restored { hard_state, base, entries, applied: LogIndex(0) }.reconcile(node.checkpoint.position);
+        let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(id.0 * 1009).wrapping_add(node.lives);
+        node.last_persist = PersistId(0);
+        node.machine = node.checkpoint;
+        node.raft = Some(Raft::new(config, restored, seed, now));
+    }
+
+    /// Stops a node. The first `durable` of its orders, and the snapshot if `installed`, reached the disk unreported.
+    pub(super) fn crash(&mut self, id: NodeId, durable: usize, installed: bool) {
+        let node = self.node_mut(id);
+        node.raft = None;
+        node.taking = false;
+        for order in core::mem::take(&mut node.orders).into_iter().take(durable) {
+            node.disk.take(order);
+        }
+        if let Some(snapshot) = node.installing.take().filter(|_| installed) {
+            node.checkpoint = machine_of(&snapshot);
+        }
+        node.machine = node.checkpoint;
+    }
+
+    pub(super) fn step(&mut self, id: NodeId, event: Event) {
+        let now = self.now;
+        let mut out = Vec::new();
+        let Some(raft) = &mut self.node_mut(id).raft else { return };
+        raft.step(now, event, &mut out);
+        for effect in out {
+            self.seen.push((id, effect.clone()));
+            self.carry_out(id, effect);
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => {
+                self.check_said(id, to, &message);
+                self.network.push(InFlight { from: id, to, message });
+            }
+            Effect::Persist { id: request, hard_state, entries } => {
+                self.take_persist_id(id, request);
+                self.node_mut(id).orders.push_back(Order::Persist { id: request, hard_state, entries });
+            }
+            Effect::Reset { id: request, base } => {
+                self.take_persist_id(id, request);
+                self.node_mut(id).orders.push_back(Order::Reset { id: request, base });
+            }
+            Effect::Cut { base } => self.node_mut(id).orders.push_back(Order::Cut { base }),
+            Effect::Commit { entries } => entries.into_iter().for_each(|entry| self.apply(id, entry)),
+            Effect::Proposed { id, position } => self.answer(id, Answer::Proposed(position)),
+            Effect::Refused { id, reason } => self.answer(id, Answer::Refused(reason)),
+            Effect::ReadReady { id, index } => {
+                let asked = self.reads.get(&id).expect("only reads are answered as reads");
+                assert!(index >= *asked, "RAFT-9: a read at {index} misses what was committed at {asked} before it");
+                self.answer(id, Answer::ReadReady(index));
+            }
+            Effect::TakeSnapshot => {
+                let node = self.node_mut(id);
+                assert!(!node.taking, "a snapshot is asked for once at a time");
+                node.taking = true;
+            }
+            Effect::InstallSnapshot { snapshot } => {
+                let node = self.node_mut(id);
+                assert!(node.installing.is_none(), "one snapshot is installed at a time");
+                node.installing = Some(snapshot);
+            }
+            Effect::Became { role, term, leader } => self.on_became(id, role, term, leader),
+        }
+    }
+
+    fn take_persist_id(&mut self, id: NodeId, request: PersistId) {
+        let node = self.node_mut(id);
+        assert_eq!(request.0, node.last_persist.0 + 1, "requests are numbered without gaps");
+        node.last_persist = request;
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Answer) {
+        let answers = self.answers.get_mut(&id).expect("only what was asked is answered");
+        let is_legal = match (answers.last(), answer) {
+            (None, _) => true,
+            (Some(Answer::Proposed(_)), Answer::Refused(Refusal::LostLead)) => true,
+            (Some(_), _) => false,
+        };
+        assert!(is_legal, "request {id} was answered {answers:?} and then {answer:?}");
+        answers.push(answer);
+    }
+
+    /// RAFT-2, RAFT-7 and RAFT-8: what a message promises is on its sender's disk.
+    fn check_said(&self, id: NodeId, to: NodeId, message: &Message) {
+        let node = self.node(id);
+        let disk = &node.disk;
+        match message {
+            Message::RequestVoteResponse { term, granted: true } => {
+                let on_disk = HardState { term: *term, vote: Some(to) };
+                assert_eq!(disk.hard_state, on_disk, "RAFT-2: node {id} said a vote that is not on its disk");
+            }
+            Message::RequestVote { term, last_log } => {
+                assert_eq!(disk.hard_state, HardState { term: *term, vote: Some(id) }, "RAFT-7: ballot not durable");
+                assert!(disk.has(*last_log), "RAFT-7: node {id} boasts of an entry that is not on its disk");
+            }
+            Message::AppendEntriesResponse { term, outcome: AppendOutcome::Matched(matched), .. }
+            | Message::InstallSnapshotResponse { term, matched } => {
+                assert!(disk.hard_state.term >= *term, "RAFT-2: node {id} answers in a term that is not on its disk");
+                assert!(disk.last().index >= *matched, "RAFT-8: node {id} acknowledges more than it has on disk");
+            }
+            Message::AppendEntries { term, .. } | Message::InstallSnapshot { term, .. } => {
+                assert_eq!(self.leaders.get(term), Some(&id), "RAFT-1: only the leader of a term replicates");
+            }
+            Message::PreVote { .. }
+            | Message::PreVoteResponse { .. }
+            | Message::RequestVoteResponse { granted: false, .. }
+            | Message::AppendEntriesResponse { outcome: AppendOutcome::Rejected { .. }, .. } => {}
+        }
+    }
+
+    /// RAFT-11: in order, once, the same everywhere, and durable here.
+    fn apply(&mut self, id: NodeId, entry: Entry) {
+        let node = self.nodes.get_mut(&id).expect("the node is part of the world");
+        assert!(node.installing.is_none(), "RAFT-11: an entry was delivered under a snapshot");
+        assert_eq!(entry.position.index, node.machine.position.index.next(), "RAFT-11: node {id} skips or repeats");
+        assert!(node.disk.has(entry.position), "RAFT-11: node {id} applies an entry that is not on its disk");
+        let digest = entry_digest(node.machine.digest, &entry);
+        node.machine = Machine { position: entry.position, digest };
+        let (known, known_digest) = self.canonical.entry(entry.position.index).or_insert((entry.clone(), digest));
+        assert_eq!(known.position, entry.position, "state machine safety: node {id} applies another entry");
+        assert_eq!(*known_digest, digest, "state machine safety: node {id} applied another history");
+    }
+
+    fn on_became(&mut self, id: NodeId, role: Role, term: Term, leader: Option<NodeId>) {
+        if role != Role::Leader {
+            return;
+        }
+        assert_eq!(leader, Some(id), "a leader knows who leads");
+        let known = *self.leaders.entry(term).or_insert(id);
+        assert_eq!(known, id, "RAFT-1: two leaders in term {term}");
+        let raft = self.raft(id);
+        for (index, (entry, _)) in self.canonical.range(raft.base().index.next()..) {
+            let own = raft.entry_term(*index);
+            assert_eq!(own, Some(entry.position.term), "leader completeness: {id} leads without committed {index}");
+        }
+    }
+
+    /// RAFT-4: from the last entry that two logs share, they are the same downwards.
+    pub(super) fn check_log_matching(&self) {
+        let logs: Vec<(NodeId, BTreeMap<LogIndex, &Entry>)> = self
+            .nodes
+            .iter()
+            .filter_map(|(id, node)| {
+                let entries = node.raft.as_ref()?.entries_in_memory();
+                Some((*id, entries.map(|entry| (entry.position.index, entry)).collect()))
+            })
+            .collect();
+        for (nth, (a, log_a)) in logs.iter().enumerate() {
+            for (b, log_b) in &logs[nth + 1..] {
+                let mut must_match = false;
+                for (index, entry) in log_a.iter().rev() {
+                    let Some(other) = log_b.get(index) else { continue };
+                    must_match |= entry.position == other.position;
+                    if must_match {
+                        let same = entry.position == other.position
+                            && payload_digest(&entry.payload) == payload_digest(&other.payload);
+                        assert!(same, "RAFT-4: the logs of {a} and {b} differ at {index} below a common entry");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first `count` orders of a node reach its disk, and it hears of them.
+    pub(super) fn persist(&mut self, id: NodeId, count: usize) {
+        let node = self.node_mut(id);
+        let mut done = None;
+        for _ in 0..count {
+            let Some(order) = node.orders.pop_front() else { break };
+            done = node.disk.take(order).or(done);
+        }
+        if let Some(done) = done {
+            self.step(id, Event::Persisted { id: done });
+        }
+    }
+
+    /// Delivers the `nth` message of the network; a node that is down loses it.
+    pub(super) fn deliver(&mut self, nth: usize) {
+        let InFlight { from, to, message } = self.network.remove(nth);
+        self.step(to, Event::Receive { from, message });
+    }
+
+    /// Moves the clock to a node's deadline, if it lies ahead, and wakes it.
+    pub(super) fn time_out(&mut self, id: NodeId) {
+        let deadline = self.raft(id).deadline().expect("the node waits for something");
+        self.now = self.now.max(deadline);
+        self.step(id, Event::Deadline);
+    }
+
+    /// Moves the clock, and wakes whoever wanted to be woken by then.
+    pub(super) fn elapse(&mut self, duration: Duration) {
+        self.now = self.now.after(duration);
+        for id in self.ids() {
+            let deadline = self.node(id).raft.as_ref().and_then(Raft::deadline);
+            if deadline.is_some_and(|deadline| deadline <= self.now) {
+                self.step(id, Event::Deadline);
+            }
+        }
+    }
+
+    pub(super) fn propose(&mut self, id: NodeId, command: Bytes) -> RequestId {
+        let request = self.next_request();
+        self.step(id, Event::Propose { id: request, command });
+        request
+    }
+
+    pub(super) fn read(&mut self, id: NodeId) -> RequestId {
+        let request = self.next_request();
+        let committed = self.canonical.keys().next_back().copied().unwrap_or_default();
+        self.reads.insert(request, committed);
+        self.step(id, Event::Read { id: request });
+        request
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        self.answers.insert(RequestId(self.next_request), vec![]);
+        RequestId(self.next_request)
+    }
+
+    /// Carries out a snapshot that a node was asked to take or to install.
+    pub(super) fn work(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        if let Some(snapshot) = node.installing.take() {
+            let machine = machine_of(&snapshot);
+            assert!(machine.position.index > node.machine.position.index, "a snapshot never turns the machine back");
+            node.machine = machine;
+            node.checkpoint = machine;
+            let known = self.canonical.get(&machine.position.index).map(|(_, digest)| *digest);
+            assert_eq!(known, Some(machine.digest), "a snapshot is what was applied up to it");
+            self.step(id, Event::SnapshotInstalled { position: snapshot.position });
+        } else if core::mem::take(&mut node.taking) {
+            let rows = Bytes::copy_from_slice(&node.machine.digest.to_le_bytes());
+            let snapshot = Snapshot { position: node.machine.position, rows };
+            self.step(id, Event::SnapshotTaken { snapshot });
+        }
+    }
+
+    /// Makes a node's state machine durable and lets the replica forget what it covers.
+    pub(super) fn checkpoint(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        if node.installing.is_some() {
+            return; // The store is busy replacing its rows.
+        }
+        node.checkpoint = node.machine;
+        let through = node.checkpoint.position.index;
+        self.step(id, Event::Compact { through });
+    }
+
+    /// Carries out everything that stands in the way of these nodes' talking to each other.
+    pub(super) fn settle(&mut self, among: &[NodeId]) {
+        for _ in 0..10_000 {
+            if let Some(nth) =
+                self.network.iter().position(|flight| among.contains(&flight.from) && among.contains(&flight.to))
+            {
+                self.deliver(nth);
+            } else if let Some(id) =
+                among.iter().copied().find(|id| self.is_up(*id) && !self.node(*id).orders.is_empty())
+            {
+                self.persist(id, usize::MAX);
+            } else if let Some(id) = among
+                .iter()
+                .copied()
+                .find(|id| self.is_up(*id) && (self.node(*id).taking || self.node(*id).installing.is_some()))
+            {
+                self.work(id);
+            } else {
+                return;
+            }
+        }
+        panic!("the nodes never stop talking");
+    }
+}
+
+fn machine_of(snapshot: &Snapshot) -> Machine {
+    let digest = u64::from_le_bytes(snapshot.rows.as_ref().try_into().expect("the model's rows are eight bytes"));
+    Machine { position: snapshot.position, digest }
+}

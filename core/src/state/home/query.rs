@@ -1,0 +1,178 @@
+//! Questions: which rows answer them, and in what form.
+//!
+//! A query reads a consistent view and changes nothing. Limits come from the caller, who bounds them.
+
+use super::super::codec;
+use super::super::command::{
+    BucketName, KeyValue, Object, ObjectName, Part, Query, QueryAnswer, Reclaim, Refusal, Upload,
+};
+use super::super::keys::KeyRow;
+use super::super::layout::{KeyParts, Range, Table};
+use super::super::objects::list::{Page, Seek, Step};
+use super::super::objects::rows::{BucketRow, Content, PartRow, ReclaimRow, UploadRow};
+use super::Reader;
+use crate::rows::{RowsError, Scan};
+use crate::types::{TenantId, VersionId};
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+impl Reader<'_> {
+    pub(in super::super) fn query(self, query: &Query) -> Result<QueryAnswer, RowsError> {
+        match query {
+            Query::Key { key } => Ok(QueryAnswer::Key(self.user_key(key)?.map(KeyRow::into_key_value))),
+            Query::Keys { prefix, start_after, limit } => self.query_keys(prefix, start_after, *limit),
+            Query::Bucket { bucket } => Ok(match self.bucket(bucket)? {
+                Some(row) => QueryAnswer::Bucket { created: row.created },
+                None => QueryAnswer::Refused(Refusal::NoSuchBucket),
+            }),
+            Query::Buckets { tenant } => self.query_buckets(*tenant),
+            Query::Object { object } => self.query_object(object),
+            Query::List { bucket, prefix, delimiter, start_after, limit } => {
+                self.query_list(bucket, prefix, Page::new(prefix, delimiter, start_after, *limit))
+            }
+            Query::Parts { object, upload, after, limit } => self.query_parts(object, *upload, *after, *limit),
+            Query::Uploads { bucket, prefix, limit } => self.query_uploads(bucket, prefix, *limit),
+            Query::Reclaimable { limit } => self.query_reclaimable(*limit),
+        }
+    }
+
+    fn query_keys(self, prefix: &[u8], start_after: &[u8], limit: usize) -> Result<QueryAnswer, RowsError> {
+        let range = self.layout.user_keys(prefix, start_after);
+        let (found, more) = self.page(&range, limit, |key| Some(Bytes::copy_from_slice(key.rest())))?;
+        let keys: Vec<(Bytes, KeyValue)> =
+            found.into_iter().map(|(key, row): (_, KeyRow)| (key, row.into_key_value())).collect();
+        Ok(QueryAnswer::Keys { keys, more })
+    }
+
+    fn query_buckets(self, tenant: TenantId) -> Result<QueryAnswer, RowsError> {
+        let found: Vec<(String, BucketRow)> = self.collect(&self.layout.buckets(tenant), usize::MAX, |mut key| {
+            key.number_u64()?; // The tenant, which the range names.
+            key.text()
+        })?;
+        Ok(QueryAnswer::Buckets(found.into_iter().map(|(name, row)| (name, row.created)).collect()))
+    }
+
+    fn query_object(self, object: &ObjectName) -> Result<QueryAnswer, RowsError> {
+        if self.bucket(&object.bucket)?.is_none() {
+            return Ok(QueryAnswer::Refused(Refusal::NoSuchBucket));
+        }
+        let Some(current) = self.current(object)? else { return Ok(QueryAnswer::Refused(Refusal::NoSuchKey)) };
+        let row = current.row;
+        let bodies = match row.content {
+            Content::Single { body, .. } => vec![body],
+            Content::Parts { .. } => current.parts.into_iter().map(|(_, part)| part.body).collect(),
+        };
+        Ok(QueryAnswer::Object(Object {
+            version: row.version,
+            size: row.size,
+            etag: row.etag,
+            modified: row.modified,
+            metadata: row.metadata,
+            bodies,
+        }))
+    }
+
+    /// Fills a page. A jump ends a scan and starts the next one, so the page costs as many steps as it has lines.
+    fn query_list(
+        self,
+        bucket: &BucketName,
+        prefix: &str,
+        (mut page, start): (Page, Option<Seek>),
+    ) -> Result<QueryAnswer, RowsError> {
+        if self.bucket(bucket)?.is_none() {
+            return Ok(QueryAnswer::Refused(Refusal::NoSuchBucket));
+        }
+        let to = self.layout.in_bucket(Table::Versions, bucket, prefix).to;
+        let mut seek = start;
+        while let Some(place) = seek.take() {
+            let range = Range { from: self.layout.seek(bucket, &place), to: to.clone() };
+            let mut last: Option<String> = None;
+            self.scan(&range, |key, value| {
+                let name = object_key(key).ok_or_else(|| RowsError::Damaged(key.to_vec()))?;
+                if last.as_deref() == Some(name.as_str()) {
+                    // An older version: the newest one stands first and was offered.
+                    seek = Some(Seek::After(name));
+                    return Ok(Scan::Stop);
+                }
+                Ok(match page.offer(&name, &codec::open(key, value)?) {
+                    Step::Next => {
+                        last = Some(name);
+                        Scan::Continue
+                    }
+                    Step::Seek(place) => {
+                        seek = Some(place);
+                        Scan::Stop
+                    }
+                    Step::Full => Scan::Stop,
+                })
+            })?;
+        }
+        Ok(QueryAnswer::Listing(page.finish()))
+    }
+
+    fn query_parts(
+        self,
+        object: &ObjectName,
+        upload: VersionId,
+        after: u16,
+        limit: usize,
+    ) -> Result<QueryAnswer, RowsError> {
+        if self.upload(object, upload)?.is_none() {
+            return Ok(QueryAnswer::Refused(Refusal::NoSuchUpload));
+        }
+        let mut found = self.parts(object.bucket.tenant, upload, after, limit.saturating_add(1))?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let part = |(number, row): (u16, PartRow)| Part {
+            number,
+            size: row.body.size,
+            etag: row.etag,
+            modified: row.modified,
+            checksums: row.checksums,
+        };
+        Ok(QueryAnswer::Parts { parts: found.into_iter().map(part).collect(), more })
+    }
+
+    fn query_uploads(self, bucket: &BucketName, prefix: &str, limit: usize) -> Result<QueryAnswer, RowsError> {
+        if self.bucket(bucket)?.is_none() {
+            return Ok(QueryAnswer::Refused(Refusal::NoSuchBucket));
+        }
+        let range = self.layout.in_bucket(Table::Uploads, bucket, prefix);
+        let (found, more) = self.page(&range, limit, |mut key| {
+            key.bucket()?;
+            Some((key.text()?, VersionId(key.number_u128()?)))
+        })?;
+        let upload =
+            |((key, upload), row): ((String, VersionId), UploadRow)| Upload { key, upload, created: row.created };
+        Ok(QueryAnswer::Uploads { uploads: found.into_iter().map(upload).collect(), more })
+    }
+
+    fn query_reclaimable(self, limit: usize) -> Result<QueryAnswer, RowsError> {
+        let range = self.layout.table_rows(Table::Reclaim);
+        let found = self.collect(&range, limit, |_| Some(()))?;
+        let reclaim = |((), row): ((), ReclaimRow)| Reclaim { version: row.version, drives: row.drives };
+        Ok(QueryAnswer::Reclaimable(found.into_iter().map(reclaim).collect()))
+    }
+
+    /// At most `limit` rows of a range, and whether there are more.
+    fn page<N, T: serde::de::DeserializeOwned>(
+        self,
+        range: &Range,
+        limit: usize,
+        name: impl FnMut(KeyParts<'_>) -> Option<N>,
+    ) -> Result<(Vec<(N, T)>, bool), RowsError> {
+        let mut found = self.collect(range, limit.saturating_add(1), name)?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
+    }
+}
+
+/// The object's key in the key of a version row.
+fn object_key(key: &[u8]) -> Option<String> {
+    let mut key = KeyParts::new(key);
+    key.bucket()?;
+    key.text()
+}

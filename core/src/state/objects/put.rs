@@ -1,0 +1,90 @@
+//! The decision of a put: the moment at which a prepared version becomes the object.
+//!
+//! - `SWEEP-1`: a striped body is refused once replicated time is past its expiry. `resolve` calls a version void only
+//!   then, so a sweep never deletes what a later decision makes visible, whatever the peers' clocks say. A version that
+//!   was called void is refused too, should its put carry a later expiry than the shard that asked.
+//! - `STATE-6`: a version that was decided is decided once. A repeat answers as the first time: while the version is
+//!   current, while it waits in the reclaim queue, and while it is remembered (`retire`). Later repeats of a striped body
+//!   are refused as `Expired`; whoever repeats for that long must not take this for "it had no effect".
+//!
+//! Not here: how bytes were prepared (`write`), and parts (`multipart`).
+
+use super::super::Moment;
+use super::super::command::{Answer, Body, ETag, Metadata, ObjectCondition, ObjectName, Refusal};
+use super::retire::retire_current;
+use super::rows::{BucketRow, Change, Changes, Content, Current, VersionRow, VersionUse};
+use super::{check_body, check_condition, check_expiry, check_metadata, check_object_key};
+use crate::types::WallTime;
+use alloc::boxed::Box;
+use alloc::string::ToString;
+
+/// `PutObject`.
+#[derive(Clone, Copy, Debug)]
+pub struct Put<'a> {
+    /// Which object.
+    pub object: &'a ObjectName,
+    /// Its bytes.
+    pub body: &'a Body,
+    /// Its entity tag.
+    pub etag: ETag,
+    /// What the client says about it.
+    pub metadata: &'a Metadata,
+    /// When it may happen.
+    pub condition: ObjectCondition,
+    /// When the body's preparation expires.
+    pub expires: WallTime,
+}
+
+/// What a put needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutRows {
+    /// The bucket.
+    pub bucket: Option<BucketRow>,
+    /// The object's current version.
+    pub current: Option<Current>,
+    /// What the body's version is used for.
+    pub used: Option<VersionUse>,
+}
+
+/// Decides `PutObject`.
+///
+/// # Errors
+/// `Invalid`, `NoSuchBucket`, `Expired`, `ConditionFailed`.
+pub fn decide(rows: &PutRows, put: &Put<'_>, moment: Moment) -> Result<Changes, Refusal> {
+    check_object_key(&put.object.key)?;
+    check_metadata(put.metadata)?;
+    check_body(put.body)?;
+    let version = put.body.version;
+    let answer = Answer::Put { etag: put.etag, version };
+    match &rows.used {
+        None => {}
+        // STATE-6: it was decided before.
+        Some(VersionUse::Object(object)) if object == put.object => return Ok(Changes::answer(answer)),
+        Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. }) => return Ok(Changes::answer(answer)),
+        Some(VersionUse::Void { .. }) => return Err(Refusal::Expired), // SWEEP-1
+        Some(VersionUse::Object(_) | VersionUse::Upload(_) | VersionUse::Part { .. }) => {
+            return Err(Refusal::Invalid("the version is used for something else".to_string()));
+        }
+    }
+    if rows.bucket.is_none() {
+        return Err(Refusal::NoSuchBucket);
+    }
+    check_expiry(put.body, put.expires, moment)?; // SWEEP-1
+    check_condition(rows.current.as_ref().map(|current| current.row.etag), put.condition)?;
+    let mut changes = Changes::answer(answer);
+    if let Some(current) = &rows.current {
+        retire_current(&mut changes, put.object, current, moment);
+    }
+    let row = VersionRow {
+        version,
+        decided: moment.index,
+        size: put.body.size,
+        etag: put.etag,
+        modified: moment.time,
+        metadata: put.metadata.clone(),
+        content: Content::Single { body: put.body.clone(), expires: put.expires },
+    };
+    changes.rows.push(Change::PutVersion(put.object.clone(), Box::new(row)));
+    changes.rows.push(Change::PutUse(version, VersionUse::Object(put.object.clone())));
+    Ok(changes)
+}

@@ -1,0 +1,209 @@
+//! The rows that object operations decide over, and the changes that a decision makes to them.
+//!
+//! These are the records of every metadata home: values of the ordered map in anchor, columns of tables elsewhere. A row
+//! does not repeat what names it. Not here: rules, and keys.
+
+use super::super::command::{Answer, Body, ETag, Md5, Metadata, ObjectName};
+use crate::types::{DriveId, LogIndex, TenantId, VersionId, WallTime};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use super::super::command::BucketName;
+
+/// A bucket, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketRow {
+    /// Replicated time of its creation.
+    pub created: WallTime,
+}
+
+/// Where the bytes of an object are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// One body.
+    Single {
+        /// The body; its version is the object's.
+        body: Body,
+        /// When its preparation expires.
+        expires: WallTime,
+    },
+    /// The parts of a completed upload, in number order. Their rows stay where the upload put them, so completing
+    /// 10,000 parts copies none of them. The upload's id is the object's version.
+    Parts {
+        /// How many rows there are.
+        count: u32,
+    },
+}
+
+/// A version of an object, by the object's name and the index that decided it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRow {
+    /// Its identity: that of the body, or of the upload.
+    pub version: VersionId,
+    /// The command that made it visible.
+    pub decided: LogIndex,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// Entity tag.
+    pub etag: ETag,
+    /// Replicated time of the decision.
+    pub modified: WallTime,
+    /// What the client said.
+    pub metadata: Metadata,
+    /// The bytes.
+    pub content: Content,
+}
+
+/// An upload in progress, by the object's name and the upload's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRow {
+    /// Replicated time of its creation.
+    pub created: WallTime,
+    /// What the client said when it began.
+    pub metadata: Metadata,
+}
+
+/// A part, by its upload and number: of an upload in progress, or of the object that the upload became.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRow {
+    /// The bytes.
+    pub body: Body,
+    /// MD5 of the plaintext.
+    pub etag: Md5,
+    /// Replicated time of the decision.
+    pub modified: WallTime,
+    /// When the preparation of the body expires.
+    pub expires: WallTime,
+    /// As in [`Metadata::checksums`].
+    pub checksums: BTreeMap<String, String>,
+}
+
+/// A place in the reclaim queue. The order of places is the order in which bodies were given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct QueuePlace {
+    /// The command that gave the body up.
+    pub retired: LogIndex,
+    /// Counts the bodies that one command gave up, from 0.
+    pub ordinal: u32,
+}
+
+/// A body in the reclaim queue, by its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReclaimRow {
+    /// Whose shards to delete.
+    pub version: VersionId,
+    /// The drives that hold them.
+    pub drives: Vec<DriveId>,
+}
+
+/// What a version id is used for. One row for each id that was decided and is not forgotten yet; an id without a row is
+/// unknown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VersionUse {
+    /// The current version of an object.
+    Object(ObjectName),
+    /// An upload in progress.
+    Upload(ObjectName),
+    /// A part of an upload in progress, or of the object that the upload became.
+    Part {
+        /// The upload.
+        upload: VersionId,
+        /// The part's number.
+        number: u16,
+    },
+    /// Given up, and waiting until its shards are gone.
+    Reclaimable {
+        /// Where in the queue.
+        place: QueuePlace,
+        /// When the preparation of the body expires.
+        expires: WallTime,
+    },
+    /// Given up, and remembered so that a repeated command cannot bring it back (`STATE-6`).
+    Past {
+        /// The time in the key of its [`PastRow`].
+        until: WallTime,
+    },
+    /// Never decided, and called void, so that its shards may be gone (`SWEEP-1`).
+    Void {
+        /// The time in the key of its [`PastRow`].
+        until: WallTime,
+    },
+}
+
+/// A past or void version, by the time until which it is remembered, and its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRow {
+    /// It is also remembered until this index.
+    pub until_index: LogIndex,
+}
+
+/// The current version of an object, with the rows of its parts when an upload made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// The version.
+    pub row: VersionRow,
+    /// Its parts in number order; empty for [`Content::Single`].
+    pub parts: Vec<(u16, PartRow)>,
+}
+
+/// One row written or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Writes a bucket.
+    PutBucket(BucketName, BucketRow),
+    /// Removes a bucket.
+    RemoveBucket(BucketName),
+    /// Writes a version of an object.
+    PutVersion(ObjectName, Box<VersionRow>),
+    /// Removes the version that was decided at an index.
+    RemoveVersion(ObjectName, LogIndex),
+    /// Writes an upload.
+    PutUpload(ObjectName, VersionId, Box<UploadRow>),
+    /// Removes an upload.
+    RemoveUpload(ObjectName, VersionId),
+    /// Writes a part.
+    PutPart(TenantId, VersionId, u16, Box<PartRow>),
+    /// Removes a part.
+    RemovePart(TenantId, VersionId, u16),
+    /// Writes an entry of the reclaim queue.
+    PutReclaim(QueuePlace, ReclaimRow),
+    /// Removes an entry of the reclaim queue.
+    RemoveReclaim(QueuePlace),
+    /// Writes what a version is used for.
+    PutUse(VersionId, VersionUse),
+    /// Forgets a version.
+    RemoveUse(VersionId),
+    /// Writes a past version.
+    PutPast(WallTime, VersionId, PastRow),
+    /// Removes a past version.
+    RemovePast(WallTime, VersionId),
+}
+
+/// What a decision does, to be written in one atomic step, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The rows.
+    pub rows: Vec<Change>,
+    /// What the client hears.
+    pub answer: Answer,
+    /// Entries that the decision put into the reclaim queue.
+    queued: u32,
+}
+
+impl Changes {
+    /// No change yet.
+    #[must_use]
+    pub fn answer(answer: Answer) -> Changes {
+        Changes { rows: Vec::new(), answer, queued: 0 }
+    }
+
+    /// The next free place of the reclaim queue, for the command at `retired`.
+    pub(super) fn next_place(&mut self, retired: LogIndex) -> QueuePlace {
+        let place = QueuePlace { retired, ordinal: self.queued };
+        self.queued += 1;
+        place
+    }
+}

@@ -1,0 +1,118 @@
+//! From records to plaintext.
+//!
+//! The payloads of the data shards are copied next to each other, which gives the sealed stripe; a missing one is
+//! rebuilt in its place; the stripe is then decrypted where it lies and handed out without another copy.
+
+use super::frame::{Identity, frames_hold, has_size, unframe};
+use super::keys::{Sealer, TAG_SIZE};
+use super::{DataKey, Open, OpenError, Opened};
+use crate::planted::{Planted, planted};
+use crate::types::VersionId;
+use alloc::vec;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
+use reed_solomon_erasure::galois_8::ReedSolomon;
+
+/// Reads a stripe from any `k` good records, rebuilding data shards that are missing or damaged.
+pub fn open(job: &Open, planted: Planted) -> Result<Opened, OpenError> {
+    let Open { id, key, profile, length, records } = job;
+    if profile.check().is_err() {
+        return Err(OpenError::TooFew { good: 0, damaged: Vec::new() });
+    }
+    assert_eq!(records.len(), profile.total(), "one place per position of the stripe");
+
+    let mut good: Vec<Option<&[u8]>> = vec![None; records.len()];
+    let mut damaged = Vec::new();
+    for (position, record) in (0u8..).zip(records) {
+        let Some(record) = record else { continue };
+        // STRIPE-3: compared as a whole, so that nothing in a header can be ignored.
+        let expected = Identity { id: *id, profile: *profile, position, length: *length };
+        if is_good(record, &expected, planted) {
+            good[usize::from(position)] = Some(record);
+        } else {
+            damaged.push(position);
+        }
+    }
+    let good_count = good.iter().flatten().count();
+    if good_count < usize::from(profile.data) {
+        let good = u8::try_from(good_count).expect("fewer than k, which is a u8");
+        return Err(OpenError::TooFew { good, damaged });
+    }
+
+    // A good record of this length exists, so the length is one that a stripe can have.
+    let shard_size = usize::try_from(profile.shard_size(*length)).expect("no larger than a record in memory");
+    let mut sealed = assemble(&good, usize::from(profile.data), shard_size);
+    let length = *length as usize;
+    let sealer = Sealer::stripe(key, *id, *profile, job.length);
+    #[cfg(debug_assertions)]
+    if planted!(planted, ChecksumNotVerified) {
+        sealer.open_unchecked(&mut sealed[..length]);
+        sealed.truncate(length);
+        return Ok(Opened { plaintext: sealed.freeze(), damaged });
+    }
+    // STRIPE-1: the seal is checked before any byte is decrypted.
+    if !sealer.open(&mut sealed, length) {
+        return Err(OpenError::Forged);
+    }
+    sealed.truncate(length);
+    Ok(Opened { plaintext: sealed.freeze(), damaged })
+}
+
+fn is_good(record: &[u8], expected: &Identity, planted: Planted) -> bool {
+    if Identity::decode(record).as_ref() != Some(expected) {
+        return false;
+    }
+    // STRIPE-1: every frame of every record that may be used.
+    if planted!(planted, ChecksumNotVerified) { has_size(record, expected) } else { frames_hold(record, expected) }
+}
+
+/// Puts the data shards next to each other. `good` holds at least `k` records.
+fn assemble(good: &[Option<&[u8]>], k: usize, shard_size: usize) -> BytesMut {
+    let mut sealed = BytesMut::zeroed(k * shard_size);
+    if k == 1 {
+        // All positions hold the same shard.
+        let any = good.iter().flatten().next().expect("at least k good records");
+        unframe(any, &mut sealed);
+        return sealed;
+    }
+    let (data, parity) = good.split_at(k);
+    for (record, shard) in data.iter().zip(sealed.chunks_exact_mut(shard_size)) {
+        if let Some(record) = record {
+            unframe(record, shard);
+        }
+    }
+    // STRIPE-2: as many parity shards as data shards are missing.
+    let mut missing = data.iter().filter(|record| record.is_none()).count();
+    if missing == 0 {
+        return sealed;
+    }
+    let mut spares: Vec<(Vec<u8>, bool)> = Vec::with_capacity(parity.len());
+    for record in parity {
+        match record {
+            Some(record) if missing > 0 => {
+                let mut shard = vec![0; shard_size];
+                unframe(record, &mut shard);
+                spares.push((shard, true));
+                missing -= 1;
+            }
+            Some(_) | None => spares.push((Vec::new(), false)),
+        }
+    }
+    let slots = sealed.chunks_exact_mut(shard_size).zip(data).map(|(shard, record)| (shard, record.is_some()));
+    let mut slots: Vec<(&mut [u8], bool)> =
+        slots.chain(spares.iter_mut().map(|(shard, present)| (shard.as_mut_slice(), *present))).collect();
+    let code = ReedSolomon::new(k, parity.len()).expect("a checked profile is within the code's limits");
+    code.reconstruct_data(&mut slots).expect("k shards of the same size are present");
+    sealed
+}
+
+/// Opens what `seal_inline` made. Fails with [`OpenError::Forged`].
+pub fn open_inline(version: VersionId, key: &DataKey, sealed: &[u8]) -> Result<Bytes, OpenError> {
+    let length = sealed.len().checked_sub(TAG_SIZE).ok_or(OpenError::Forged)?;
+    let mut bytes = BytesMut::from(sealed);
+    if !Sealer::inline(key, version, length).open(&mut bytes, length) {
+        return Err(OpenError::Forged);
+    }
+    bytes.truncate(length);
+    Ok(bytes.freeze())
+}

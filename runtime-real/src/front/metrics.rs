@@ -1,0 +1,184 @@
+//! Counters and histograms of the doors, and the node's gauges, in Prometheus' text format.
+//!
+//! - `METRIC-1` The number of time series is bounded: operations come from fixed lists, never from what a client sends.
+//!
+//! Source: Prometheus, "Exposition formats", text version 0.0.4.
+
+use super::status::{group_name, role_name};
+use anvil_core::node::Status;
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::Request;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Says in a response's extensions which operation it answers (`METRIC-1`).
+#[derive(Clone, Copy, Debug)]
+pub struct OperationName(pub &'static str);
+
+/// Upper bounds of the buckets, in microseconds, and as Prometheus writes them, in seconds.
+const BUCKETS: [(u128, &str); 14] = [
+    (500, "0.0005"),
+    (1_000, "0.001"),
+    (2_000, "0.002"),
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (20_000, "0.02"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (250_000, "0.25"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (2_500_000, "2.5"),
+    (10_000_000, "10"),
+    (60_000_000, "60"),
+];
+
+#[derive(Clone, Debug, Default)]
+struct Histogram {
+    counts: [u64; BUCKETS.len()],
+    count: u64,
+    sum: Duration,
+}
+
+/// What the doors have done.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    served: Mutex<Served>,
+    in_flight: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    answers: BTreeMap<(&'static str, &'static str, u16), u64>,
+    times: BTreeMap<(&'static str, &'static str), Histogram>,
+}
+
+impl Metrics {
+    /// Counts an answer of `door` to `operation`.
+    pub fn count(&self, door: &'static str, operation: &'static str, status: u16, took: Duration) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        *served.answers.entry((door, operation, status)).or_default() += 1;
+        let histogram = served.times.entry((door, operation)).or_default();
+        histogram.count += 1;
+        histogram.sum += took;
+        if let Some(at) = BUCKETS.iter().position(|(bound, _)| took.as_micros() <= *bound) {
+            histogram.counts[at] += 1;
+        }
+    }
+
+    /// All of it as text, with the gauges of `node` if it answered.
+    pub fn render(&self, node: Option<&Status>) -> String {
+        let mut text = String::new();
+        self.render_doors(&mut text);
+        render_node(&mut text, node);
+        text
+    }
+
+    fn render_doors(&self, text: &mut String) {
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        head(text, "anvil_http_requests_total", "counter", "Requests answered.");
+        for ((door, operation, status), count) in &served.answers {
+            let labels = format!("door=\"{door}\",operation=\"{operation}\",code=\"{status}\"");
+            line(text, "anvil_http_requests_total", &labels, count);
+        }
+        let name = "anvil_http_request_seconds";
+        head(text, name, "histogram", "Time to the first byte of the answer.");
+        for ((door, operation), histogram) in &served.times {
+            let labels = format!("door=\"{door}\",operation=\"{operation}\"");
+            let mut below = 0;
+            for ((_, bound), count) in BUCKETS.iter().zip(histogram.counts) {
+                below += count;
+                line(text, &format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), below);
+            }
+            line(text, &format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), histogram.count);
+            line(text, &format!("{name}_sum"), &labels, histogram.sum.as_secs_f64());
+            line(text, &format!("{name}_count"), &labels, histogram.count);
+        }
+        head(text, "anvil_http_in_flight", "gauge", "Requests being answered.");
+        line(text, "anvil_http_in_flight", "", self.in_flight.load(Ordering::Relaxed));
+    }
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+    let _ =
+        if labels.is_empty() { writeln!(text, "{name} {value}") } else { writeln!(text, "{name}{{{labels}}} {value}") };
+}
+
+fn render_node(text: &mut String, node: Option<&Status>) {
+    head(text, "anvil_up", "gauge", "Whether the node answers.");
+    line(text, "anvil_up", "", u8::from(node.is_some()));
+    let Some(node) = node else { return };
+    let mut gauge = |name: &str, help: &str, values: Vec<(String, u64)>| {
+        head(text, name, "gauge", help);
+        for (labels, value) in values {
+            line(text, name, &labels, value);
+        }
+    };
+    let groups = |value: &dyn Fn(&anvil_core::node::GroupStatus) -> u64| {
+        let labels = |group| format!("group=\"{}\"", group_name(group));
+        node.groups.iter().map(|group| (labels(group.group), value(group))).collect::<Vec<_>>()
+    };
+    gauge("anvil_raft_term", "Term of the replica.", groups(&|group| group.term.0));
+    gauge("anvil_raft_commit_index", "Last committed entry.", groups(&|group| group.commit.0));
+    gauge("anvil_raft_applied_index", "Last applied entry.", groups(&|group| group.applied.0));
+    gauge("anvil_raft_checkpointed_index", "Last entry durable in the state.", groups(&|group| group.checkpointed.0));
+    let leads = groups(&|group| u64::from(role_name(group.role) == "leader"));
+    gauge("anvil_raft_is_leader", "Whether the replica leads.", leads);
+    let drives = |value: &dyn Fn(&anvil_core::shards::Usage) -> u64| {
+        node.drives.iter().map(|(drive, usage)| (format!("drive=\"{drive}\""), value(usage))).collect::<Vec<_>>()
+    };
+    gauge("anvil_drive_shards", "Shards held.", drives(&|usage| usage.shards));
+    gauge("anvil_drive_live_bytes", "Bytes of live records.", drives(&|usage| usage.live_bytes));
+    gauge("anvil_drive_total_bytes", "Bytes of all extents.", drives(&|usage| usage.total_bytes));
+    gauge("anvil_drive_extents", "Extents.", drives(&|usage| usage.extents));
+    gauge("anvil_writes_open", "Writes begun and not decided.", vec![(String::new(), node.writes as u64)]);
+    gauge("anvil_objects_open", "Objects open for reading.", vec![(String::new(), node.opens as u64)]);
+    gauge("anvil_undecided", "Versions to be resolved or reclaimed.", vec![(String::new(), node.undecided as u64)]);
+}
+
+/// Takes its request off the gauge when the answer, or its abandonment, comes.
+struct InFlight(Arc<Metrics>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts and logs every request. The query string is left out: a presigned one is a credential.
+pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request<Body>, next: Next) -> Response {
+    let began = Instant::now();
+    metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+    let guard = InFlight(Arc::clone(&metrics));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let door = door_of(&path);
+    let response = next.run(request).await;
+    drop(guard);
+    let operation = response.extensions().get::<OperationName>().map_or("other", |name| name.0);
+    let status = response.status().as_u16();
+    let took = began.elapsed();
+    metrics.count(door, operation, status, took);
+    tracing::debug!(%method, path, door, operation, status, took_us = took.as_micros(), "answered");
+    response
+}
+
+fn door_of(path: &str) -> &'static str {
+    if path == "/kv" || path.starts_with("/kv/") || path == "/-/session" {
+        "kv"
+    } else if path == "/status" || path.starts_with("/-/") {
+        "node"
+    } else {
+        "s3"
+    }
+}

@@ -1,0 +1,79 @@
+//! The doors of a node: one TCP port for every client.
+//!
+//! The intuition: `/kv/{key}` is anchor's store, `/status` and `/-/…` tell how the node is, and everything else is S3.
+//! All of them speak to the node through `client`, none of them knows the others.
+//!
+//! - `FRONT-1` What has no authentication of its own (`/kv`, `/status`, sessions, metrics) is open only where the listener
+//!   is loopback ([`Settings::open_admin`]), and even there not to web pages; anywhere else it wants the secret access key
+//!   as a bearer token.
+//! - `FRONT-2` Health and readiness are always open: they say one word.
+//!
+//! Source: DESIGN section 8. The S3 door is the module `s3`.
+
+mod admin;
+mod kv;
+pub mod metrics;
+mod serve;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::s3::Credentials;
+pub use serve::serve;
+
+use crate::client::Client;
+use crate::s3::S3Door;
+use admin::Guard;
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+use metrics::Metrics;
+use std::sync::Arc;
+
+/// How the doors behave.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The region that clients sign for.
+    pub region: String,
+    /// Whether `/kv`, `/status`, sessions and metrics need no bearer token: true only for a listener on loopback.
+    pub open_admin: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { region: "us-east-1".to_owned(), open_admin: false }
+    }
+}
+
+/// What the handlers of the node's own paths share.
+#[derive(Clone)]
+struct Doors {
+    client: Client,
+    metrics: Arc<Metrics>,
+    writes: Arc<tokio::sync::Semaphore>,
+}
+
+/// All doors of the node behind `client`.
+pub fn router(client: Client, credentials: Credentials, settings: Settings) -> Router {
+    let metrics = Arc::new(Metrics::default());
+    let writes = Arc::new(tokio::sync::Semaphore::new(kv::WRITES_MAX));
+    let doors = Doors { client: client.clone(), metrics: Arc::clone(&metrics), writes };
+    let guard = Guard::new(&credentials, settings.open_admin);
+    let keys = get(kv::read).put(kv::write).post(kv::write).delete(kv::remove);
+    let guarded = Router::new()
+        .route("/kv", get(kv::list))
+        .route("/kv/", get(kv::list))
+        .route("/kv/{*key}", keys)
+        .route("/status", get(status::status))
+        .route("/-/metrics", get(status::metrics))
+        .route("/-/session", post(kv::open_session))
+        .layer(middleware::from_fn_with_state(guard, admin::check));
+    Router::new()
+        .merge(guarded)
+        .route("/-/health", get(status::health))
+        .route("/-/ready", get(status::ready))
+        .with_state(doors)
+        .fallback_service(S3Door::new(client, credentials, settings.region))
+        .layer(middleware::from_fn_with_state(metrics, metrics::observe))
+}

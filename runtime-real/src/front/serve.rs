@@ -1,0 +1,104 @@
+//! Connections: accepted, bounded, timed, and drained at the end.
+//!
+//! - `SERVE-1` A client that sends no complete request head in time, or too large a one, loses its connection.
+//! - `SERVE-2` Stopping takes bounded time: no new connections at once, those under way get [`DRAIN`].
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// For the head of a request, and for the first byte of a connection.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// Largest head of a request, in bytes.
+const HEAD_MAX: usize = 64 << 10;
+/// Headers of a request.
+const HEADERS_MAX: usize = 128;
+/// Connections at once; more wait in the listener's queue.
+const CONNECTIONS_MAX: usize = 4096;
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
+/// For requests under way when the node stops.
+pub(super) const DRAIN: Duration = Duration::from_secs(20);
+/// Before the next try when the machine has no room for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router` on `listener` until `shutdown` resolves, then drains.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future) -> io::Result<()> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // SERVE-1
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
+        // A client that has sent all it will send still reads why that was too little.
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(HEAD_MAX).expect("64 KiB fits"))
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(HEAD_TIME);
+    let builder = Arc::new(builder);
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        let accepted = async {
+            let permit = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
+            listener.accept().await.map(|(stream, _)| (stream, permit))
+        };
+        let (stream, permit) = tokio::select! {
+            _ = &mut shutdown => break,
+            // Collected as they end, so that the set holds living connections only.
+            Some(_) = connections.join_next() => continue,
+            accepted = accepted => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone before it began");
+            continue;
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let (builder, watcher) = (Arc::clone(&builder), graceful.watcher());
+        connections.spawn(async move {
+            let _permit = permit;
+            if !speaks(&stream).await {
+                return;
+            }
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(connection.into_owned()).await {
+                tracing::debug!(%error, "a connection ended with an error");
+            }
+        });
+    }
+    drop(listener);
+    // SERVE-2
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were under way for too long; their connections are closed");
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Whether the client says anything in time. The reader that tells HTTP/1 from HTTP/2 has no timeout of its own.
+async fn speaks(stream: &TcpStream) -> bool {
+    matches!(tokio::time::timeout(HEAD_TIME, stream.readable()).await, Ok(Ok(())))
+}

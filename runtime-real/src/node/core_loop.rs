@@ -1,0 +1,349 @@
+//! The thread that owns the core: takes events from one queue, steps, carries effects to the threads that do the work.
+
+use super::directory::NodeDirectory;
+use super::disks::{Disks, disk_error};
+use super::pool::Pool;
+use super::state_threads::{Question, StateThreads, Write};
+use crate::client::{Client, Inbound};
+use anvil_core::disk::{DiskOrder, OpId};
+use anvil_core::node::{Boot, BootError, Config, DiskUser, Effect, Event, Fatal, Node, Reply, Task, WorkId};
+use anvil_core::planted::Planted;
+use anvil_core::stripe::Profile;
+use anvil_core::types::{DriveId, GroupId, Now, RequestId, Time, Trace, WallTime};
+use anvil_core::{log, shards};
+use anvil_state_store::StateStore;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::oneshot;
+
+/// Most events stepped before their effects are carried out: enough to gather a batch for the log, few enough to keep
+/// the disks busy.
+const EVENTS_PER_TURN: usize = 256;
+
+/// What reaches the core's thread.
+#[derive(Debug)]
+pub enum Inbox {
+    /// A client's request.
+    Client(Inbound),
+    /// Work has ended.
+    Event(Event),
+    /// A thread found that the node cannot go on.
+    Fatal(Fatal),
+    /// Stop cleanly.
+    Stop,
+}
+
+/// How a node is started.
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    /// Memory for pages of the state store, in bytes.
+    pub state_cache_bytes: usize,
+    /// Bytes of a log segment.
+    pub log_segment_bytes: u64,
+    /// Bytes of an extent of the shard store.
+    pub extent_bytes: u64,
+}
+
+impl Default for StartOptions {
+    fn default() -> StartOptions {
+        StartOptions { state_cache_bytes: 64 << 20, log_segment_bytes: 16 << 20, extent_bytes: 256 << 20 }
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct NodeHandle {
+    inbox: Sender<Inbox>,
+    thread: JoinHandle<Result<(), Fatal>>,
+    /// Resolves when the node stops by itself; `stop` then says why.
+    pub ended: oneshot::Receiver<()>,
+    /// For the front doors.
+    pub client: Client,
+}
+
+impl NodeHandle {
+    /// Stops cleanly: what is acknowledged is durable anyway; this also makes the next start quick. Blocks.
+    pub fn stop(self) -> Result<(), Fatal> {
+        let _ = self.inbox.send(Inbox::Stop);
+        self.thread.join().expect("the core's thread does not panic")
+    }
+}
+
+/// Recovers what the directory holds and starts the node. Blocks while recovering. Each error says what to do.
+pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Result<NodeHandle> {
+    use anyhow::Context;
+    let disks = Arc::new(Disks::new(directory.drives.clone()));
+    let state_path = directory.first().join("state.redb");
+    let had_state = state_path.exists();
+    let segments = disks.log_segments().context("the log cannot be read")?;
+    if !had_state && !segments.is_empty() && !directory.fresh {
+        anyhow::bail!(
+            "{} is missing, and the log alone cannot replace it; restore it from a backup",
+            state_path.display()
+        );
+    }
+    let state = StateStore::open(&state_path, options.state_cache_bytes)?;
+    super::checked_file::sync_parent(&state_path)?;
+    let config = config(directory);
+    let log_config = log::Config {
+        cluster: directory.cluster,
+        node: directory.node,
+        segment_size: options.log_segment_bytes,
+        planted: Planted::default(),
+    };
+    let applied =
+        config.groups.iter().map(|&group| Ok((group, state.applied(group)?))).collect::<anyhow::Result<_>>()?;
+    let boot = Boot {
+        log: log::Log::recover(log_config, segments)?,
+        stores: recover_stores(directory, options, &disks)?,
+        applied,
+    };
+    let (inbox, queue) = crossbeam_channel::unbounded();
+    let workers = Workers::start(&disks, state, &inbox)?;
+    let clock = Clock::start();
+    let mut effects = Vec::new();
+    let node =
+        Node::new(config, boot, clock.now(), &mut effects).map_err(|error: BootError| anyhow::anyhow!("{error}"))?;
+    let (ended_sender, ended) = oneshot::channel();
+    let core = CoreLoop { node, clock, queue, workers, replies: HashMap::new() };
+    let thread = thread::Builder::new().name("anvil-core".into()).spawn(move || {
+        let result = core.run(effects);
+        let _ = ended_sender.send(());
+        result
+    })?;
+    let client = Client::new(inbox.clone());
+    Ok(NodeHandle { inbox, thread, ended, client })
+}
+
+fn config(directory: &NodeDirectory) -> Config {
+    Config {
+        node: directory.node,
+        voters: vec![directory.node],
+        groups: vec![GroupId::GLOBAL, GroupId::REGION],
+        profile: Profile::for_drives(directory.drives.len()),
+        root_key: directory.root_key.clone(),
+        seed: super::directory::random(),
+        election_timeout: Duration::from_millis(500),
+        heartbeat_interval: Duration::from_millis(100),
+        checkpoint_bytes: 32 << 20,
+        checkpoint_interval: Duration::from_secs(30),
+        prepare_ttl: Duration::from_secs(3600),
+        sweep_interval: Duration::from_secs(5),
+        planted: Planted::default(),
+    }
+}
+
+type Stores = BTreeMap<DriveId, (shards::Store, Vec<shards::Effect>)>;
+
+fn recover_stores(directory: &NodeDirectory, options: &StartOptions, disks: &Disks) -> anyhow::Result<Stores> {
+    use anyhow::Context;
+    let mut stores = BTreeMap::new();
+    for (&drive, path) in &directory.drives {
+        let listing = disks.extents(drive).with_context(|| format!("{} cannot be read", path.display()))?;
+        let config = shards::Config {
+            drive,
+            cluster: directory.cluster,
+            extent_size: options.extent_bytes,
+            compact_below_percent: 50,
+            planted: Planted::default(),
+        };
+        let mut read = |extent, offset, length| {
+            let file = anvil_core::disk::File::Extent(drive, extent);
+            disks.read(file, offset, length).map_err(|error| disk_error(&error))
+        };
+        stores.insert(drive, shards::recover(config, listing, &mut read)?);
+    }
+    Ok(stores)
+}
+
+/// A disk order on its way.
+struct DiskJob {
+    user: DiskUser,
+    op: OpId,
+    order: DiskOrder,
+}
+
+/// A computation on its way.
+struct ComputeJob {
+    work: WorkId,
+    task: Task,
+}
+
+/// Everything that takes time.
+struct Workers {
+    log: Pool<DiskJob>,
+    disks: Pool<DiskJob>,
+    compute: Pool<ComputeJob>,
+    state: StateThreads,
+}
+
+impl Workers {
+    fn start(disks: &Arc<Disks>, state: StateStore, inbox: &Sender<Inbox>) -> anyhow::Result<Workers> {
+        let disk_work = || {
+            let (disks, inbox) = (Arc::clone(disks), inbox.clone());
+            move |job: DiskJob| {
+                let outcome = disks.carry_out(job.order);
+                let _ = inbox.send(Inbox::Event(Event::Disk { user: job.user, op: job.op, outcome }));
+            }
+        };
+        let compute_work = || {
+            let inbox = inbox.clone();
+            move |job: ComputeJob| {
+                let product = job.task.run(Planted::default());
+                let _ = inbox.send(Inbox::Event(Event::Computed { work: job.work, product }));
+            }
+        };
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        Ok(Workers {
+            log: Pool::start("anvil-log", 1, disk_work)?,
+            disks: Pool::start("anvil-disk", 4, disk_work)?,
+            compute: Pool::start("anvil-compute", cores, compute_work)?,
+            state: StateThreads::start(state, inbox)?,
+        })
+    }
+
+    /// Lets everything under way end.
+    fn finish(self) -> Result<(), Fatal> {
+        self.log.finish();
+        self.disks.finish();
+        self.compute.finish();
+        self.state.finish().map_err(Fatal::State)
+    }
+}
+
+/// Both clocks of this process.
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { time: Time(time), wall: WallTime(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)) }
+    }
+}
+
+/// Who waits for which reply.
+type Replies = HashMap<RequestId, oneshot::Sender<Reply>>;
+
+struct CoreLoop {
+    node: Node,
+    clock: Clock,
+    queue: Receiver<Inbox>,
+    workers: Workers,
+    replies: Replies,
+}
+
+/// Why the loop ends.
+enum End {
+    Stop,
+    Fatal(Fatal),
+}
+
+impl CoreLoop {
+    fn run(mut self, mut effects: Vec<Effect>) -> Result<(), Fatal> {
+        let end = loop {
+            if let Some(end) = effects.drain(..).find_map(|effect| carry_out(&self.workers, &mut self.replies, effect))
+            {
+                break end;
+            }
+            if let Some(end) = self.turn(&mut effects) {
+                break end;
+            }
+        };
+        // Dropping the replies tells every waiting client that the node is stopping.
+        self.replies.clear();
+        match end {
+            End::Stop => self.workers.finish(),
+            End::Fatal(fatal) => {
+                tracing::error!("{fatal}");
+                Err(fatal)
+            }
+        }
+    }
+
+    /// Waits for something to happen and steps the core through all of it.
+    fn turn(&mut self, effects: &mut Vec<Effect>) -> Option<End> {
+        let first = match self.wait() {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => Inbox::Event(Event::Deadline),
+            Err(RecvTimeoutError::Disconnected) => Inbox::Stop,
+        };
+        let now = self.clock.now();
+        let mut end = self.take(first, now, effects);
+        for _ in 1..EVENTS_PER_TURN {
+            if end.is_some() {
+                break;
+            }
+            let Ok(message) = self.queue.try_recv() else { break };
+            end = self.take(message, now, effects);
+        }
+        end
+    }
+
+    fn take(&mut self, message: Inbox, now: Now, effects: &mut Vec<Effect>) -> Option<End> {
+        let event = match message {
+            Inbox::Event(event) => event,
+            Inbox::Client(Inbound { id, request, reply }) => {
+                if let Some(reply) = reply {
+                    self.replies.insert(id, reply);
+                }
+                Event::Client { id, request }
+            }
+            Inbox::Fatal(fatal) => return Some(End::Fatal(fatal)),
+            Inbox::Stop => return Some(End::Stop),
+        };
+        self.node.step(now, event, effects);
+        None
+    }
+
+    fn wait(&self) -> Result<Inbox, RecvTimeoutError> {
+        match self.node.deadline() {
+            Some(deadline) => self.queue.recv_timeout(deadline.since(self.clock.now().time)),
+            None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+}
+
+/// Hands an effect to whoever carries it out.
+fn carry_out(workers: &Workers, replies: &mut Replies, effect: Effect) -> Option<End> {
+    match effect {
+        Effect::Send { to, .. } => tracing::warn!("a message for node {to} was dropped: this version has no peers"),
+        Effect::Reply { id, reply } => {
+            if let Some(waiting) = replies.remove(&id) {
+                // The client may have gone away.
+                let _ = waiting.send(reply);
+            }
+        }
+        Effect::Disk { user: DiskUser::Log, op, order } => workers.log.send(DiskJob { user: DiskUser::Log, op, order }),
+        Effect::Disk { user, op, order } => workers.disks.send(DiskJob { user, op, order }),
+        Effect::Apply { group, entries } => workers.state.write(Write::Apply { group, entries }),
+        Effect::Query { work, group, query } => workers.state.ask(Question { work, group, query }),
+        Effect::Checkpoint => workers.state.write(Write::Checkpoint),
+        Effect::TakeSnapshot { group } => workers.state.write(Write::TakeSnapshot { group }),
+        Effect::InstallSnapshot { group, snapshot } => workers.state.write(Write::Install { group, snapshot }),
+        Effect::Compute { work, task } => workers.compute.send(ComputeJob { work, task }),
+        Effect::Trace(trace) => show(&trace),
+        Effect::Fatal(fatal) => return Some(End::Fatal(fatal)),
+    }
+    None
+}
+
+fn show(trace: &Trace) {
+    match trace {
+        Trace::Role { group, term, role, leader } => {
+            let leader = leader.map_or_else(|| "nobody".to_owned(), |leader| leader.to_string());
+            tracing::debug!("group {group}: {role} in term {term}, led by {leader}");
+        }
+        Trace::Suspect(what) => tracing::warn!("{what}"),
+        Trace::Note(what) => tracing::info!("{what}"),
+    }
+}

@@ -1,0 +1,150 @@
+//! Disk orders carried out on files.
+
+use super::checked_file::sync_parent;
+use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File};
+use anvil_core::shards;
+use anvil_core::types::DriveId;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Zeros are written in pieces of this size.
+const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// The drives of a node, with the files that are open. Shared by the threads that carry out orders.
+#[derive(Debug)]
+pub(super) struct Disks {
+    roots: BTreeMap<DriveId, PathBuf>,
+    open: Mutex<HashMap<File, Arc<fs::File>>>,
+}
+
+impl Disks {
+    pub(super) fn new(roots: BTreeMap<DriveId, PathBuf>) -> Disks {
+        Disks { roots, open: Mutex::new(HashMap::new()) }
+    }
+
+    /// Carries out one order. Blocks.
+    pub(super) fn carry_out(&self, order: DiskOrder) -> DiskOutcome {
+        let done = |result: io::Result<()>| result.map(|()| DiskOutcome::Done);
+        let outcome = match order {
+            DiskOrder::Create { file, size } => done(self.create(file, size)),
+            DiskOrder::Write { file, offset, bytes } => {
+                done(self.file(file).and_then(|open| open.write_all_at(&bytes, offset)))
+            }
+            DiskOrder::Sync { file } => done(self.file(file).and_then(|open| open.sync_data())),
+            DiskOrder::Read { file, offset, length } => self.read(file, offset, length).map(DiskOutcome::Read),
+            DiskOrder::Remove { file } => done(self.remove(file)),
+        };
+        outcome.unwrap_or_else(|error| DiskOutcome::Failed(disk_error(&error)))
+    }
+
+    /// Reads up to `length` bytes; fewer at the end of the file.
+    pub(super) fn read(&self, file: File, offset: u64, length: u32) -> io::Result<Bytes> {
+        let open = self.file(file)?;
+        let mut bytes = vec![0; length as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match open.read_at(&mut bytes[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes.into())
+    }
+
+    /// The content of every log segment, in sequence.
+    pub(super) fn log_segments(&self) -> io::Result<Vec<(u64, Bytes)>> {
+        let files = list(&self.roots[&DriveId(0)].join("log"), "log")?;
+        files.into_iter().map(|(sequence, path)| Ok((sequence, fs::read(path)?.into()))).collect()
+    }
+
+    /// The extents of a drive.
+    pub(super) fn extents(&self, drive: DriveId) -> io::Result<shards::Listing> {
+        let files = list(&self.roots[&drive].join("shards"), "ext")?;
+        let sized = files.into_iter().map(|(sequence, path)| Ok((sequence, fs::metadata(path)?.len())));
+        Ok(shards::Listing { extents: sized.collect::<io::Result<_>>()? })
+    }
+
+    fn path(&self, file: File) -> PathBuf {
+        match file {
+            File::LogSegment(sequence) => self.roots[&DriveId(0)].join("log").join(format!("{sequence:016x}.log")),
+            File::Extent(drive, sequence) => self.roots[&drive].join("shards").join(format!("{sequence:016x}.ext")),
+        }
+    }
+
+    fn file(&self, file: File) -> io::Result<Arc<fs::File>> {
+        if let Some(open) = self.lock().get(&file) {
+            return Ok(Arc::clone(open));
+        }
+        let opened = Arc::new(OpenOptions::new().read(true).write(true).open(self.path(file))?);
+        self.lock().insert(file, Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<File, Arc<fs::File>>> {
+        // The map is only ever inserted into and removed from, so it is whole even if a thread died holding it.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn create(&self, file: File, size: u64) -> io::Result<()> {
+        let path = self.path(file);
+        let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        // Zeros are written, not only allocated: a sync of a later write then changes no metadata of the file.
+        let written = write_zeros(&made, size).and_then(|()| made.sync_all()).and_then(|()| sync_parent(&path));
+        if let Err(error) = written {
+            // The core will try again under the same name once there is space.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        self.lock().insert(file, Arc::new(made));
+        Ok(())
+    }
+
+    fn remove(&self, file: File) -> io::Result<()> {
+        self.lock().remove(&file);
+        let path = self.path(file);
+        fs::remove_file(&path)?;
+        sync_parent(&path)
+    }
+}
+
+fn write_zeros(file: &fs::File, size: u64) -> io::Result<()> {
+    let mut offset = 0;
+    while offset < size {
+        let piece = usize::try_from(size - offset).unwrap_or(ZEROS.len()).min(ZEROS.len());
+        file.write_all_at(&ZEROS[..piece], offset)?;
+        offset += piece as u64;
+    }
+    Ok(())
+}
+
+/// Files named `<16 hex digits>.<extension>`, in sequence. Other names are left alone.
+fn list(directory: &Path, extension: &str) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| stem.len() == 16);
+        let sequence = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok());
+        if let Some(sequence) = sequence.filter(|_| path.extension().is_some_and(|found| found == extension)) {
+            files.push((sequence, path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The operating system's error in the core's words.
+pub(super) fn disk_error(error: &io::Error) -> DiskError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,
+        io::ErrorKind::NotFound => DiskError::Missing,
+        _ => DiskError::Io(error.to_string()),
+    }
+}

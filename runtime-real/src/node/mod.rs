@@ -1,0 +1,15 @@
+//! One node on real disks, threads and clocks: the runtime's half of the contract in `anvil_core::node::event`.
+//!
+//! A thread owns the core and does nothing but step it. Everything that takes time runs elsewhere and comes back as an
+//! event: the log's disk on one thread (so that one sync follows another without a queue in between), other disk orders
+//! on a pool, sealing and coding on a pool, the state store on one writer thread and a few readers.
+
+mod checked_file;
+mod core_loop;
+mod directory;
+mod disks;
+mod pool;
+mod state_threads;
+
+pub use core_loop::{Inbox, NodeHandle, StartOptions, start};
+pub use directory::{DirectoryError, NodeDirectory};

@@ -1,0 +1,99 @@
+//! The threads of the state store: one that writes, a few that answer queries.
+
+use super::core_loop::Inbox;
+use super::pool::Pool;
+use anvil_core::node::{Event, Fatal, WorkId};
+use anvil_core::planted::Planted;
+use anvil_core::state::Query;
+use anvil_core::types::{Entries, GroupId, Snapshot};
+use anvil_state_store::StateStore;
+use std::io;
+use std::sync::Arc;
+
+/// Threads that answer queries.
+const READERS: usize = 2;
+
+/// Work for the writer. Carried out in order.
+#[derive(Debug)]
+pub(super) enum Write {
+    Apply { group: GroupId, entries: Entries },
+    Checkpoint,
+    TakeSnapshot { group: GroupId },
+    Install { group: GroupId, snapshot: Snapshot },
+}
+
+/// A query on its way.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) work: WorkId,
+    pub(super) group: GroupId,
+    pub(super) query: Query,
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub(super) struct StateThreads {
+    writer: Pool<Write>,
+    readers: Pool<Question>,
+    store: Arc<StateStore>,
+}
+
+impl StateThreads {
+    pub(super) fn start(store: StateStore, inbox: &crossbeam_channel::Sender<Inbox>) -> io::Result<StateThreads> {
+        let store = Arc::new(store);
+        let writer = Pool::start("anvil-state", 1, || {
+            let (store, inbox) = (Arc::clone(&store), inbox.clone());
+            move |write| post(&inbox, carry_out(&store, write))
+        })?;
+        let readers = Pool::start("anvil-query", READERS, || {
+            let (store, inbox) = (Arc::clone(&store), inbox.clone());
+            move |question: Question| {
+                let answer = store.query(question.group, &question.query);
+                let event = answer.map(|answer| Event::Queried { work: question.work, answer });
+                post(&inbox, event.map_err(|error| error.to_string()));
+            }
+        })?;
+        Ok(StateThreads { writer, readers, store })
+    }
+
+    pub(super) fn write(&self, write: Write) {
+        self.writer.send(write);
+    }
+
+    pub(super) fn ask(&self, question: Question) {
+        self.readers.send(question);
+    }
+
+    /// Lets the threads end and makes everything applied durable.
+    pub(super) fn finish(self) -> Result<(), String> {
+        self.writer.finish();
+        self.readers.finish();
+        self.store.checkpoint().map_err(|error| error.to_string())
+    }
+}
+
+fn carry_out(store: &StateStore, write: Write) -> Result<Event, String> {
+    let failed = |error: anvil_core::rows::RowsError| error.to_string();
+    match write {
+        Write::Apply { group, entries } => {
+            let (through, answers) = store.apply(group, &entries).map_err(failed)?;
+            Ok(Event::Applied { group, through, answers })
+        }
+        Write::Checkpoint => store.checkpoint().map_err(failed).map(|()| Event::Checkpointed),
+        Write::TakeSnapshot { group } => {
+            let snapshot = store.snapshot(group, Planted::default()).map_err(failed)?;
+            Ok(Event::SnapshotTaken { group, snapshot })
+        }
+        Write::Install { group, snapshot } => {
+            let position = snapshot.position;
+            store.install(group, &snapshot).map_err(|error| error.to_string())?;
+            Ok(Event::SnapshotInstalled { group, position })
+        }
+    }
+}
+
+fn post(inbox: &crossbeam_channel::Sender<Inbox>, outcome: Result<Event, String>) {
+    let message = outcome.map_or_else(|what| Inbox::Fatal(Fatal::State(what)), Inbox::Event);
+    // A closed inbox means that the node has stopped: nobody needs the outcome.
+    let _ = inbox.send(message);
+}

@@ -1,0 +1,100 @@
+//! Buckets: create, head, delete, list, location.
+
+use super::error::{coded, from_client};
+use super::gateway::{Gateway, Outcome};
+use super::{habits, names};
+use anvil_core::state::{ObjectOperation, Operation, Query, QueryAnswer};
+use anvil_core::types::{GroupId, TenantId, WallTime};
+use s3s::dto::*;
+use s3s::{S3ErrorCode, S3Response, S3Result};
+
+/// Buckets on one page when the client does not say.
+const PAGE_MAX: usize = 10_000;
+
+impl Gateway {
+    /// When the bucket was made; `NoSuchBucket`.
+    pub(super) async fn require_bucket(&self, name: String) -> S3Result<WallTime> {
+        let query = Query::Bucket { bucket: names::bucket(name) };
+        match self.client.query(GroupId::REGION, query).await.map_err(from_client)? {
+            QueryAnswer::Bucket { created } => Ok(created),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn bucket_create(&self, input: CreateBucketInput) -> Outcome<CreateBucketOutput> {
+        if let Some(ownership) = input.object_ownership.as_ref()
+            && ownership.as_str() != ObjectOwnership::BUCKET_OWNER_ENFORCED
+        {
+            let message = "Access control lists are not supported: the only ownership is BucketOwnerEnforced.";
+            return Err(coded(S3ErrorCode::AccessControlListNotSupported, message));
+        }
+        let configuration = input.create_bucket_configuration;
+        let location = configuration.and_then(|configuration| configuration.location_constraint);
+        if let Some(location) = location.as_ref().map(BucketLocationConstraint::as_str)
+            && !location.is_empty()
+            && location != self.region
+        {
+            let message = format!("The location constraint {location:?} is not valid: this is {:?}.", self.region);
+            return Err(coded(S3ErrorCode::IllegalLocationConstraintException, message));
+        }
+        let bucket = names::new_bucket(input.bucket)?;
+        let location = format!("/{}", bucket.name);
+        let operation = Operation::Object(ObjectOperation::CreateBucket { bucket });
+        self.client.command(GroupId::REGION, None, operation).await.map_err(from_client)?;
+        Ok(S3Response::new(CreateBucketOutput { location: Some(location) }))
+    }
+
+    pub(super) async fn bucket_head(&self, input: HeadBucketInput) -> Outcome<HeadBucketOutput> {
+        self.require_bucket(input.bucket).await?;
+        Ok(S3Response::new(HeadBucketOutput { bucket_region: Some(self.region.clone()), ..Default::default() }))
+    }
+
+    pub(super) async fn bucket_delete(&self, input: DeleteBucketInput) -> Outcome<DeleteBucketOutput> {
+        let operation = Operation::Object(ObjectOperation::DeleteBucket { bucket: names::bucket(input.bucket) });
+        self.client.command(GroupId::REGION, None, operation).await.map_err(from_client)?;
+        Ok(S3Response::new(DeleteBucketOutput {}))
+    }
+
+    pub(super) async fn buckets_list(&self, input: ListBucketsInput) -> Outcome<ListBucketsOutput> {
+        let query = Query::Buckets { tenant: TenantId::DEFAULT };
+        let all = match self.client.query(GroupId::REGION, query).await.map_err(from_client)? {
+            QueryAnswer::Buckets(all) => all,
+            other => return Err(unexpected(&other)),
+        };
+        let after = input.continuation_token.as_deref().map(names::start_after).transpose()?;
+        let most = input.max_buckets.and_then(|most| usize::try_from(most).ok()).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+        let prefix = input.prefix.as_deref().unwrap_or("");
+        let elsewhere = input.bucket_region.as_ref().is_some_and(|region| *region != self.region);
+        let mut wanted = all.into_iter().filter(|(name, _)| {
+            !elsewhere && name.starts_with(prefix) && after.as_ref().is_none_or(|after| name > after)
+        });
+        let page: Vec<(String, WallTime)> = wanted.by_ref().take(most).collect();
+        let more = wanted.next().is_some();
+        let token = page.last().filter(|_| more).map(|(name, _)| names::token(name));
+        let buckets = page.into_iter().map(|(name, created)| Bucket {
+            // Only paginated requests are told the region, as with AWS.
+            bucket_region: input.max_buckets.map(|_| self.region.clone()),
+            creation_date: Some(names::timestamp(created)),
+            name: Some(name),
+        });
+        Ok(S3Response::new(ListBucketsOutput {
+            buckets: Some(buckets.collect()),
+            continuation_token: token,
+            owner: Some(habits::owner()),
+            prefix: input.prefix,
+        }))
+    }
+
+    pub(super) async fn bucket_location(&self, input: GetBucketLocationInput) -> Outcome<GetBucketLocationOutput> {
+        self.require_bucket(input.bucket).await?;
+        // The first region of S3 has no name here.
+        let named = (self.region != "us-east-1").then(|| BucketLocationConstraint::from(self.region.clone()));
+        Ok(S3Response::new(GetBucketLocationOutput { location_constraint: named }))
+    }
+}
+
+/// The node answered a query with an answer to another one, which its contract excludes.
+pub(super) fn unexpected(answer: &QueryAnswer) -> s3s::S3Error {
+    tracing::error!(?answer, "a query was answered with another kind of answer");
+    coded(S3ErrorCode::InternalError, "The node gave an answer of the wrong kind.")
+}

@@ -1,0 +1,240 @@
+//! The layer around `s3s`: every request gets an id, every refusal the form of an S3 error, every body its guard.
+//!
+//! - `S3-8` A preflight of CORS is answered here, with 403: no bucket has a CORS configuration, and `s3s` must not be
+//!   asked without a signature.
+//! - `S3-9` Every response carries `x-amz-request-id`, and every error has it in its XML.
+
+use super::access::{Access, Authority, OperationCell};
+use super::chunks::{DocumentCheck, Framing, Guarded, Watch};
+use super::digests::{Claims, Hashes};
+use super::error::from_fault;
+use super::gateway::Gateway;
+use super::policy::{self, Denial};
+use super::{Credentials, habits};
+use crate::client::Client;
+use crate::front::metrics::OperationName;
+use axum::body::Body;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+/// Largest XML document of a request, in bytes. DeleteObjects with 1,000 long keys stays below it.
+const DOCUMENT_MAX: usize = 8 << 20;
+
+/// Largest error document that is completed with its request id, in bytes.
+const ERROR_MAX: usize = 64 << 10;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+
+/// A status that an operation wants and `s3s` has no field for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StatusOverride(pub(super) StatusCode);
+
+/// The door for S3: a service that answers every request.
+#[derive(Clone)]
+pub struct S3Door {
+    service: S3Service,
+    region: Arc<str>,
+    next_request: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for S3Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Door").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+impl S3Door {
+    /// A door to the node of `client`, for whoever knows `credentials`.
+    pub fn new(client: Client, credentials: Credentials, region: String) -> S3Door {
+        let mut builder = S3ServiceBuilder::new(Gateway::new(client, region.clone()));
+        builder.set_auth(Authority(credentials));
+        builder.set_access(Access);
+        let mut config = S3Config::default();
+        config.xml_max_body_size = DOCUMENT_MAX;
+        // Form uploads never get there (S3-2); small limits in case they did.
+        config.post_object_max_file_size = 0;
+        config.form_max_fields_size = 4096;
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        // Ids need to differ, not to be secret; the clock keeps them apart over restarts.
+        let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        S3Door { service: builder.build(), region: region.into(), next_request: Arc::new(AtomicU64::new(start << 24)) }
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let id = format!("{:016X}", self.next_request.fetch_add(1, Ordering::Relaxed));
+        let operation = OperationCell::default();
+        let resource = request.uri().path().to_owned();
+        let mut response = self.judge(request, &operation).await;
+        let name = operation.0.get().copied();
+        if let Some(StatusOverride(status)) = response.extensions().get().copied() {
+            *response.status_mut() = status;
+        }
+        response.extensions_mut().insert(OperationName(name.unwrap_or("Refused")));
+        let mut response = decorate(response, &id, &resource).await;
+        let value = HeaderValue::from_str(&id).expect("hexadecimal digits are a header value");
+        // S3-9
+        response.headers_mut().insert(REQUEST_ID.clone(), value);
+        response.headers_mut().insert(header::SERVER, HeaderValue::from_static("Anvil"));
+        tracing::debug!(request = %id, operation = name, status = response.status().as_u16(), "s3");
+        response
+    }
+
+    async fn judge(&self, request: Request<Body>, operation: &OperationCell) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let watch = Watch::default();
+        // S3-8
+        if parts.method == Method::OPTIONS {
+            let message = "CORSResponse: CORS is not enabled for this bucket.".to_owned();
+            return refusal(&Denial { status: StatusCode::FORBIDDEN, code: "AccessForbidden", message });
+        }
+        let admitted = policy::admit(&parts, &self.region);
+        let framing = admitted.as_ref().map_or(Framing::Plain, |admitted| admitted.framing);
+        let document = document_check(&parts, framing);
+        // Built before any refusal: a guard that is dropped early lets the client finish sending, so that it reads the
+        // answer.
+        let continued = parts.headers.contains_key(header::EXPECT);
+        let guarded = Guarded::new(body, framing, document, watch.clone(), continued);
+        if let Err(denial) = &admitted {
+            return refusal(denial);
+        }
+        parts.extensions.insert(watch.clone());
+        parts.extensions.insert(operation.clone());
+        let request = Request::from_parts(parts, s3s::Body::http_body_unsync(guarded));
+        let response = match self.service.call(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(error) => {
+                tracing::error!(?error, "a request could not be answered");
+                let message = "We encountered an internal error. Please try again.".to_owned();
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                return refusal(&Denial { status, code: "InternalError", message });
+            }
+        };
+        // `s3s` calls every broken document an internal error of its own.
+        if let Some(fault) = watch.fault()
+            && response.status() == StatusCode::INTERNAL_SERVER_ERROR
+        {
+            let error = from_fault(&fault);
+            return refusal(&Denial {
+                status: error.status_code().unwrap_or(StatusCode::BAD_REQUEST),
+                code: fault_code(&error),
+                message: error.message().unwrap_or_default().to_owned(),
+            });
+        }
+        complete_acl(response, operation).await
+    }
+}
+
+fn fault_code(error: &s3s::S3Error) -> &'static str {
+    ["IncompleteBody", "InvalidRequest", "InvalidChunkSizeError", "RequestTimeout", "XAmzContentSHA256Mismatch"]
+        .into_iter()
+        .find(|code| *code == error.code().as_str())
+        .unwrap_or("BadDigest")
+}
+
+/// Requests whose body is an XML document, which `s3s` reads as a whole.
+fn document_check(parts: &Parts, framing: Framing) -> Option<DocumentCheck> {
+    let path = parts.uri.path().trim_start_matches('/');
+    let on_bucket = !path.trim_end_matches('/').contains('/');
+    let reads_document = parts.method == Method::POST || (parts.method == Method::PUT && on_bucket);
+    let length = parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
+    if framing != Framing::Plain || !reads_document || length > DOCUMENT_MAX as u64 || length == 0 {
+        return None;
+    }
+    // A malformed claim is refused by the operation; here it means that there is nothing to compare.
+    let claims = Claims::of_document(&parts.headers).ok()?;
+    Some(DocumentCheck { length, hashes: Hashes::new(claims.algorithms()), claims })
+}
+
+async fn complete_acl(response: Response<Body>, operation: &OperationCell) -> Response<Body> {
+    let xml = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/xml");
+    if operation.0.get() != Some(&"Other") || !xml || response.status() != StatusCode::OK {
+        return response;
+    }
+    rewrite(response, habits::complete_grants).await
+}
+
+/// S3-9
+async fn decorate(response: Response<Body>, id: &str, resource: &str) -> Response<Body> {
+    let status = response.status();
+    if status == StatusCode::NOT_MODIFIED {
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        return Response::from_parts(parts, Body::empty());
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let tail = format!("<Resource>{}</Resource><RequestId>{id}</RequestId></Error>", escape(resource));
+    rewrite(response, |xml| match xml.strip_suffix("</Error>") {
+        Some(head) => format!("{head}{tail}"),
+        None => xml.to_owned(),
+    })
+    .await
+}
+
+/// Replaces a small body.
+async fn rewrite(response: Response<Body>, change: impl FnOnce(&str) -> String) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    // These bodies are in memory already; the limit only says so.
+    let bytes =
+        Limited::new(body, ERROR_MAX).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let text = change(&String::from_utf8_lossy(&bytes));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    if !text.is_empty() {
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    }
+    Response::from_parts(parts, Body::from(text))
+}
+
+fn refusal(denial: &Denial) -> Response<Body> {
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{}</Code><Message>{}</Message></Error>",
+        denial.code,
+        escape(&denial.message)
+    );
+    let mut response = Response::new(Body::from(xml));
+    *response.status_mut() = denial.status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
+/// Text as XML holds it. Characters that XML cannot hold are replaced.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\t' | '\n' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => escaped.push(character),
+            _ => escaped.push('\u{fffd}'),
+        }
+    }
+    escaped
+}
+
+impl tower::Service<Request<Body>> for S3Door {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async move { Ok(door.answer(request).await) })
+    }
+}

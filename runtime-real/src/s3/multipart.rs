@@ -1,0 +1,327 @@
+//! Multipart uploads: create, upload part, complete, abort, list parts.
+//!
+//! The id that clients see is the upload's version in hexadecimal. The checksum of the finished object is combined here
+//! from those of its parts, which were verified when they came (`SUM-2`).
+
+use super::buckets::unexpected;
+use super::chunks::Watch;
+use super::conditions;
+use super::digests::{Algorithm, Claims, Combination, Hashes, combine};
+use super::error::{coded, from_client, from_refusal, incomplete};
+use super::gateway::{Gateway, Outcome};
+use super::intake::Intake;
+use super::listing::{count, page_size, size};
+use super::objects::{ChecksumFields, body_length, decided};
+use super::{habits, names, wishes};
+use crate::client::ClientError;
+use anvil_core::node::Target;
+use anvil_core::state::{ETag, Metadata, ObjectName, ObjectOperation, Operation, Part, Query, QueryAnswer, Refusal};
+use anvil_core::stripe::INLINE_MAX;
+use anvil_core::types::{GroupId, VersionId};
+use s3s::dto::{self, *};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
+use std::collections::BTreeMap;
+
+/// Parts of one upload.
+const PARTS_MAX: usize = 10_000;
+
+impl Gateway {
+    async fn parts(&self, object: &ObjectName, upload: VersionId, after: u16, limit: usize) -> ClientResult<PartPage> {
+        let query = Query::Parts { object: object.clone(), upload, after, limit };
+        match self.client.query(GroupId::REGION, query).await? {
+            QueryAnswer::Parts { parts, more } => Ok(Ok(PartPage { parts, more })),
+            other => Ok(Err(unexpected(&other))),
+        }
+    }
+
+    /// `NoSuchUpload`, before a large body is sent for nothing.
+    pub(super) async fn require_upload(&self, object: &ObjectName, upload: VersionId) -> S3Result<()> {
+        self.parts(object, upload, 0, 1).await.map_err(from_client)?.map(drop)
+    }
+
+    pub(super) async fn upload_create(
+        &self,
+        mut req: S3Request<CreateMultipartUploadInput>,
+    ) -> Outcome<CreateMultipartUploadOutput> {
+        let metadata = wishes::metadata(&req.headers, req.input.metadata.take())?;
+        let input = req.input;
+        let object = names::object(input.bucket.clone(), input.key.clone())?;
+        let upload = VersionId(fresh_id()?);
+        let operation = Operation::Object(ObjectOperation::CreateUpload { object, upload, metadata });
+        self.client.command(GroupId::REGION, None, operation).await.map_err(from_client)?;
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            checksum_algorithm: input.checksum_algorithm,
+            checksum_type: input.checksum_type,
+            key: Some(input.key),
+            server_side_encryption: Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256)),
+            upload_id: Some(names::upload_text(upload)),
+            ..Default::default()
+        }))
+    }
+
+    pub(super) async fn upload_part_put(&self, req: S3Request<UploadPartInput>) -> Outcome<UploadPartOutput> {
+        let length = body_length(&req, req.input.content_length)?;
+        let claims = Claims::from_headers(&req.headers)?;
+        let number = names::part_number(req.input.part_number)?;
+        let upload = names::upload(&req.input.upload_id)?;
+        let object = names::object(req.input.bucket, req.input.key)?;
+        let _room = self.room().await?;
+        if length > INLINE_MAX as u64 {
+            self.require_upload(&object, upload).await?;
+        }
+        let mut intake = Intake::new(&self.client, Hashes::new(claims.algorithms()));
+        if let Some(body) = req.input.body {
+            intake.take_body(body, req.extensions.get::<Watch>()).await?;
+        }
+        let held = intake.finish().await?;
+        if held.size != length {
+            return Err(incomplete());
+        }
+        let checksums = claims.verify(&held.digests, req.trailing_headers.as_ref())?;
+        let fields = ChecksumFields::of(&checksums);
+        let etag = names::single(held.digests.md5).md5;
+        let metadata = Metadata { checksums, ..Metadata::default() };
+        let target = Target::Part { object, upload, number, etag, metadata };
+        let etag = decided(held.decide(target).await.map_err(from_client)?)?;
+        Ok(S3Response::new(UploadPartOutput {
+            checksum_crc32: fields.crc32,
+            checksum_crc32c: fields.crc32c,
+            checksum_crc64nvme: fields.crc64nvme,
+            checksum_sha1: fields.sha1,
+            checksum_sha256: fields.sha256,
+            e_tag: Some(names::etag_dto(etag)),
+            ..Default::default()
+        }))
+    }
+
+    pub(super) async fn upload_complete(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> Outcome<CompleteMultipartUploadOutput> {
+        let host = req.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").to_owned();
+        let input = req.input;
+        let condition = conditions::of_write(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let upload = names::upload(&input.upload_id)?;
+        let object = names::object(input.bucket.clone(), input.key.clone())?;
+        let claimed = ObjectClaim::of(&input)?;
+        let listed = listed_parts(input.multipart_upload)?;
+        let checksums = match self.parts(&object, upload, 0, PARTS_MAX).await {
+            Ok(page) => {
+                let held = page?.parts.into_iter().map(|part| (part.number, part)).collect();
+                check_parts(&listed, &held, &claimed)?
+            }
+            // A repeated completion: the state machine knows whether it is one.
+            Err(ClientError::Refused(Refusal::NoSuchUpload)) => BTreeMap::new(),
+            Err(error) => return Err(from_client(error)),
+        };
+        let fields = ChecksumFields::of(&checksums);
+        let parts = listed.iter().map(|part| (part.number, part.etag)).collect();
+        let metadata = Metadata { checksums, ..Metadata::default() };
+        let operation =
+            Operation::Object(ObjectOperation::CompleteUpload { object, upload, parts, metadata, condition });
+        let etag = decided(self.client.command(GroupId::REGION, None, operation).await.map_err(from_client)?)?;
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            location: Some(format!("http://{host}/{}/{}", input.bucket, input.key)),
+            bucket: Some(input.bucket),
+            checksum_crc32: fields.crc32,
+            checksum_crc32c: fields.crc32c,
+            checksum_crc64nvme: fields.crc64nvme,
+            checksum_sha1: fields.sha1,
+            checksum_sha256: fields.sha256,
+            checksum_type: fields.kind,
+            e_tag: Some(names::etag_dto(etag)),
+            key: Some(input.key),
+            ..Default::default()
+        }))
+    }
+
+    pub(super) async fn upload_abort(&self, input: AbortMultipartUploadInput) -> Outcome<AbortMultipartUploadOutput> {
+        let upload = names::upload(&input.upload_id)?;
+        let object = names::object(input.bucket, input.key)?;
+        let operation = Operation::Object(ObjectOperation::AbortUpload { object, upload });
+        self.client.command(GroupId::REGION, None, operation).await.map_err(from_client)?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+
+    pub(super) async fn upload_parts(&self, input: ListPartsInput) -> Outcome<ListPartsOutput> {
+        let limit = page_size(input.max_parts)?;
+        let marker = input.part_number_marker.unwrap_or(0);
+        let after = u16::try_from(marker).map_err(|_| {
+            coded(S3ErrorCode::InvalidArgument, "part-number-marker must be an integer between 0 and 10000.")
+        })?;
+        let upload = names::upload(&input.upload_id)?;
+        let object = names::object(input.bucket.clone(), input.key.clone())?;
+        let page = self.parts(&object, upload, after, limit.max(1)).await.map_err(from_client)??;
+        let more = page.more && limit > 0;
+        let last = page.parts.last().map(|part| i32::from(part.number)).filter(|_| limit > 0);
+        Ok(S3Response::new(ListPartsOutput {
+            bucket: Some(input.bucket),
+            initiator: Some(habits::initiator()),
+            is_truncated: Some(more),
+            key: Some(input.key),
+            max_parts: Some(count(limit)),
+            next_part_number_marker: last.filter(|_| more),
+            owner: Some(habits::owner()),
+            part_number_marker: Some(marker),
+            parts: Some(page.parts.into_iter().take(limit).map(part_entry).collect()),
+            storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
+            upload_id: Some(input.upload_id),
+            ..Default::default()
+        }))
+    }
+}
+
+/// An outcome of the node, around one of the gateway.
+type ClientResult<T> = Result<S3Result<T>, ClientError>;
+
+struct PartPage {
+    parts: Vec<Part>,
+    more: bool,
+}
+
+fn part_entry(part: Part) -> dto::Part {
+    let fields = ChecksumFields::of(&part.checksums);
+    dto::Part {
+        checksum_crc32: fields.crc32,
+        checksum_crc32c: fields.crc32c,
+        checksum_crc64nvme: fields.crc64nvme,
+        checksum_sha1: fields.sha1,
+        checksum_sha256: fields.sha256,
+        e_tag: Some(names::etag_dto(ETag { md5: part.etag, parts: 0 })),
+        last_modified: Some(names::timestamp(part.modified)),
+        part_number: Some(i32::from(part.number)),
+        size: Some(size(part.size)),
+    }
+}
+
+/// 128 random bits, which no other upload has.
+fn fresh_id() -> S3Result<u128> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(S3Error::internal_error)?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+/// A part as the client lists it for completion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ListedPart {
+    /// 1 to 10,000.
+    pub(super) number: u16,
+    /// What its upload returned.
+    pub(super) etag: ETag,
+    /// Checksums that the client repeats.
+    pub(super) checksums: Vec<(Algorithm, String)>,
+}
+
+fn listed_parts(given: Option<CompletedMultipartUpload>) -> S3Result<Vec<ListedPart>> {
+    let given = given.and_then(|given| given.parts).unwrap_or_default();
+    if given.is_empty() || given.len() > PARTS_MAX {
+        return Err(coded(S3ErrorCode::MalformedXML, "The list of parts must name 1 to 10000 parts."));
+    }
+    let listed = |part: CompletedPart| {
+        let number = part.part_number.ok_or_else(|| coded(S3ErrorCode::MalformedXML, "A part has no number."))?;
+        let number = names::part_number(number)?;
+        let etag = part.e_tag.as_ref().and_then(|etag| names::parse_etag(etag.value()));
+        let etag = etag.ok_or_else(|| from_refusal(Refusal::InvalidPart(number)))?;
+        let checksums = [
+            (Algorithm::Crc32, part.checksum_crc32),
+            (Algorithm::Crc32c, part.checksum_crc32c),
+            (Algorithm::Crc64Nvme, part.checksum_crc64nvme),
+            (Algorithm::Sha1, part.checksum_sha1),
+            (Algorithm::Sha256, part.checksum_sha256),
+        ];
+        let checksums = checksums.into_iter().filter_map(|(algorithm, value)| Some((algorithm, value?))).collect();
+        Ok(ListedPart { number, etag, checksums })
+    };
+    given.into_iter().map(listed).collect()
+}
+
+/// What the client claims about the finished object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ObjectClaim {
+    /// `x-amz-checksum-*`.
+    pub(super) checksum: Option<(Algorithm, String)>,
+    /// `x-amz-checksum-type`.
+    pub(super) combination: Option<Combination>,
+    /// `x-amz-mp-object-size`.
+    pub(super) size: Option<i64>,
+}
+
+impl ObjectClaim {
+    fn of(input: &CompleteMultipartUploadInput) -> S3Result<ObjectClaim> {
+        let given = [
+            (Algorithm::Crc32, &input.checksum_crc32),
+            (Algorithm::Crc32c, &input.checksum_crc32c),
+            (Algorithm::Crc64Nvme, &input.checksum_crc64nvme),
+            (Algorithm::Sha1, &input.checksum_sha1),
+            (Algorithm::Sha256, &input.checksum_sha256),
+        ];
+        let combination = match input.checksum_type.as_ref().map(ChecksumType::as_str) {
+            None => None,
+            Some(ChecksumType::COMPOSITE) => Some(Combination::Composite),
+            Some(ChecksumType::FULL_OBJECT) => Some(Combination::FullObject),
+            Some(_) => return Err(coded(S3ErrorCode::InvalidRequest, "Value for x-amz-checksum-type is invalid.")),
+        };
+        let checksum = given.into_iter().find_map(|(algorithm, value)| Some((algorithm, value.clone()?)));
+        Ok(ObjectClaim { checksum, combination, size: input.mpu_object_size })
+    }
+}
+
+/// Compares what the client lists with what is held; returns the checksums of the finished object. That each part is
+/// there with its tag is the state machine's to decide: a part it does not hold is passed over here.
+pub(super) fn check_parts(
+    listed: &[ListedPart],
+    held: &BTreeMap<u16, Part>,
+    claim: &ObjectClaim,
+) -> S3Result<BTreeMap<String, String>> {
+    let parts: Option<Vec<&Part>> = listed.iter().map(|part| held.get(&part.number)).collect();
+    let Some(parts) = parts else { return Ok(BTreeMap::new()) };
+    for (listed, part) in listed.iter().zip(&parts) {
+        for (algorithm, value) in &listed.checksums {
+            if part.checksums.get(algorithm.name()).is_some_and(|kept| kept != value) {
+                return Err(from_refusal(Refusal::InvalidPart(listed.number)));
+            }
+        }
+    }
+    let total: u64 = parts.iter().map(|part| part.size).sum();
+    if claim.size.is_some_and(|claimed| u64::try_from(claimed) != Ok(total)) {
+        let message = format!("The provided x-amz-mp-object-size does not match the size of the parts, {total}.");
+        return Err(coded(S3ErrorCode::InvalidRequest, message));
+    }
+    let mut checksums = BTreeMap::new();
+    for algorithm in Algorithm::ALL {
+        let values: Option<Vec<(String, u64)>> =
+            parts.iter().map(|part| Some((part.checksums.get(algorithm.name())?.clone(), part.size))).collect();
+        let Some(values) = values else { continue };
+        let how = match (algorithm, claim.combination) {
+            // CRC64NVME has no composite form.
+            (Algorithm::Crc64Nvme, _) => Combination::FullObject,
+            (_, Some(how)) => how,
+            (_, None) => Combination::Composite,
+        };
+        if let Some(value) = combine(algorithm, how, &values) {
+            checksums.insert(algorithm.name().to_owned(), value);
+        }
+    }
+    if let Some((algorithm, claimed)) = &claim.checksum {
+        let label = algorithm.label();
+        match checksums.get(algorithm.name()) {
+            Some(computed) if same_checksum(computed, claimed) => {}
+            Some(_) => {
+                let message = format!("The {label} you specified did not match the calculated checksum.");
+                return Err(coded(S3ErrorCode::BadDigest, message));
+            }
+            None => {
+                let message = format!("The {label} you specified cannot be verified: not every part has one.");
+                return Err(coded(S3ErrorCode::InvalidRequest, message));
+            }
+        }
+    }
+    Ok(checksums)
+}
+
+/// A client may leave the number of parts out of a composite checksum.
+fn same_checksum(computed: &str, claimed: &str) -> bool {
+    computed == claimed
+        || (!claimed.contains('-') && computed.split_once('-').is_some_and(|(value, _)| value == claimed))
+}

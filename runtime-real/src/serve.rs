@@ -1,0 +1,90 @@
+//! `anvil serve`: one node with its front doors, until a signal.
+
+use crate::cli::ServeArgs;
+use crate::front;
+use crate::node::{self, NodeDirectory, StartOptions};
+use anyhow::Context;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Runs a node until Ctrl-C or SIGTERM, or until it cannot go on. A second signal ends the process at once, which
+/// loses nothing that was acknowledged.
+pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    args.check()?;
+    let address = SocketAddr::new(args.listen, args.http_port()?);
+    let credentials = args.access_key_id.clone().zip(args.secret_access_key.clone());
+    // The port comes first: a second node on it should not touch the data directory.
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; is another node running? choose another --http-port"))?;
+    let address = listener.local_addr().unwrap_or(address);
+    let (paths, name) = (args.dir.clone(), args.id.clone());
+    let (directory, mut node) = tokio::task::spawn_blocking(move || {
+        let directory = NodeDirectory::open(&paths, &name, credentials)?;
+        let node = node::start(&directory, &StartOptions::default())?;
+        anyhow::Ok((directory, node))
+    })
+    .await??;
+
+    let credentials = front::Credentials {
+        access_key_id: directory.access_key_id.clone(),
+        secret_access_key: directory.secret_access_key.clone(),
+    };
+    let settings = front::Settings { region: args.region.clone(), open_admin: args.listen.is_loopback() };
+    let router = front::router(node.client.clone(), credentials, settings);
+    let (stop, mut stopping) = watch::channel(false);
+    let shutdown = async move {
+        // A closed channel means that `serve` is gone, and stopping is right then too.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let doors = tokio::spawn(front::serve(listener, router, shutdown));
+    greet(&args, &directory, address);
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = &mut node.ended => {}
+        _ = interrupt.recv() => tracing::info!("stopping; press Ctrl-C again to stop at once"),
+        _ = terminate.recv() => tracing::info!("stopping"),
+    }
+    tokio::spawn(async move {
+        interrupt.recv().await;
+        std::process::exit(130);
+    });
+    let _ = stop.send(true);
+    doors.await?.context("the front door failed")?;
+    let stopped = tokio::task::spawn_blocking(move || node.stop()).await?;
+    drop(directory);
+    stopped.map_err(|fatal| anyhow::anyhow!("{fatal}"))
+}
+
+/// Tells a new user what to type next.
+#[expect(clippy::print_stdout, reason = "this is the command's output")]
+fn greet(args: &ServeArgs, directory: &NodeDirectory, address: SocketAddr) {
+    let (id, secret) = (&directory.access_key_id, &directory.secret_access_key);
+    let dirs: Vec<_> = args.dir.iter().map(|dir| dir.display().to_string()).collect();
+    println!("anvil {} is ready", env!("CARGO_PKG_VERSION"));
+    println!("  node       {} with {} drive(s): {}", directory.name, directory.drives.len(), dirs.join(", "));
+    println!("  endpoint   http://{address}   (S3, /kv, /status, /-/metrics)");
+    if directory.fresh && args.access_key_id.is_none() {
+        println!("  keys       made for you, kept in {}", directory.first().join("keys").join("access").display());
+    }
+    println!();
+    println!(
+        "  export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={} AWS_REGION={}",
+        shown(args, secret),
+        args.region
+    );
+    println!("  aws --endpoint-url http://{address} s3 mb s3://demo");
+    println!("  aws --endpoint-url http://{address} s3 cp README.md s3://demo/");
+    println!("  curl -X PUT --data 'hello' http://{address}/kv/greeting && curl http://{address}/kv/greeting");
+    println!();
+}
+
+/// A secret that came from the user's environment is not repeated into logs.
+fn shown<'a>(args: &ServeArgs, secret: &'a str) -> &'a str {
+    if args.secret_access_key.is_some() { "\"$ANVIL_SECRET_ACCESS_KEY\"" } else { secret }
+}

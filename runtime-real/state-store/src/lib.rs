@@ -1,0 +1,248 @@
+//! The state store: the applied rows of all groups of a node in one `redb` file.
+//!
+//! Both runtimes use this same code, the simulator with a storage backend over its simulated disk.
+//!
+//! - `STATE-1` A batch of entries and the applied position that it leads to become visible in one transaction.
+//! - `STATE-2` Applying does not sync (`Durability::None`); a checkpoint does, and makes everything applied before it
+//!   durable. Checkpoints save the allocator state (quick-repair), or reopening a large file after a crash would take
+//!   minutes.
+//! - `STATE-3` Opening verifies the checksum of every page in use; a file altered since it was written is refused.
+
+use anvil_core::planted::Planted;
+use anvil_core::rows::{Rows, RowsError, RowsMut, Scan};
+use anvil_core::state::{self, Answer, InstallError, Query, QueryAnswer};
+use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Snapshot};
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition, TableError,
+    WriteTransaction,
+};
+use std::fmt::Display;
+use std::path::Path;
+
+const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+
+/// The open store. Queries may run in parallel; of the others, one at a time.
+#[derive(Debug)]
+pub struct StateStore {
+    database: Database,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has the file open.
+    InUse,
+    /// The file fails its checksums or is no store.
+    Damaged(String),
+    /// The drive failed, in its words.
+    Drive(String),
+}
+
+impl Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::InUse => f.write_str("the state store is in use by another process"),
+            OpenError::Damaged(what) => write!(
+                f,
+                "the state store (state.redb) is damaged: {what}. It was not changed. Restore the data directory from \
+                 a backup, or remove this node and let a new one take its place"
+            ),
+            OpenError::Drive(what) => write!(f, "the state store (state.redb) cannot be read or written: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl StateStore {
+    /// Opens or creates the store in a file. `cache_bytes` bounds the memory for pages.
+    pub fn open(path: &Path, cache_bytes: usize) -> Result<StateStore, OpenError> {
+        StateStore::ready(builder(cache_bytes).create(path))
+    }
+
+    /// Opens or creates the store in `backend`.
+    pub fn with_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<StateStore, OpenError> {
+        StateStore::ready(builder(cache_bytes).create_with_backend(backend))
+    }
+
+    fn ready(opened: Result<Database, redb::DatabaseError>) -> Result<StateStore, OpenError> {
+        let store = StateStore { database: opened.map_err(open_error)? };
+        let table_ready = store.write(true, |_| Ok(()));
+        table_ready.map_err(|error: RowsError| OpenError::Drive(error.to_string()))?;
+        Ok(store)
+    }
+
+    /// What the group has applied.
+    pub fn applied(&self, group: GroupId) -> Result<LogPosition, RowsError> {
+        self.read(|rows| state::applied(group, rows))
+    }
+
+    /// Applies committed entries (`STATE-1`). Returns the new applied position and the answers.
+    pub fn apply(
+        &self,
+        group: GroupId,
+        entries: &[Entry],
+    ) -> Result<(LogPosition, Vec<(LogIndex, Answer)>), RowsError> {
+        self.write(false, |rows| {
+            let answers = state::apply(group, entries, rows)?;
+            Ok((state::applied(group, rows)?, answers))
+        })
+    }
+
+    /// Answers a query from what is visible.
+    pub fn query(&self, group: GroupId, query: &Query) -> Result<QueryAnswer, RowsError> {
+        self.read(|rows| state::query(group, query, rows))
+    }
+
+    /// Makes everything applied so far durable (`STATE-2`).
+    pub fn checkpoint(&self) -> Result<(), RowsError> {
+        self.write(true, |_| Ok(()))
+    }
+
+    /// Takes a snapshot of a group.
+    pub fn snapshot(&self, group: GroupId, planted: Planted) -> Result<Snapshot, RowsError> {
+        self.read(|rows| state::snapshot(group, rows, planted))
+    }
+
+    /// Replaces a group's rows by a snapshot, durably.
+    pub fn install(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), InstallError> {
+        self.write(true, |rows| state::install(group, snapshot, rows))
+    }
+
+    /// Every row, for a checker that compares replicas.
+    pub fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError> {
+        self.read(|rows| {
+            let mut all = Vec::new();
+            rows.scan(&[], None, &mut |key, value| {
+                all.push((key.to_vec(), value.to_vec()));
+                Scan::Continue
+            })?;
+            Ok(all)
+        })
+    }
+
+    fn read<T>(&self, body: impl FnOnce(&dyn Rows) -> Result<T, RowsError>) -> Result<T, RowsError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = transaction.open_table(ROWS).map_err(failed)?;
+        body(&View(table))
+    }
+
+    fn write<T, E: From<RowsError>>(
+        &self,
+        durable: bool,
+        body: impl FnOnce(&mut dyn RowsMut) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut transaction = self.database.begin_write().map_err(failed)?;
+        let durability = if durable { Durability::Immediate } else { Durability::None };
+        transaction.set_durability(durability).map_err(failed)?;
+        transaction.set_quick_repair(durable);
+        // An error drops the transaction, which rolls it back.
+        let value = in_table(&transaction, body)?;
+        transaction.commit().map_err(failed)?;
+        Ok(value)
+    }
+}
+
+fn in_table<T, E: From<RowsError>>(
+    transaction: &WriteTransaction,
+    body: impl FnOnce(&mut dyn RowsMut) -> Result<T, E>,
+) -> Result<T, E> {
+    let table = transaction.open_table(ROWS).map_err(|error: TableError| failed(error))?;
+    body(&mut Batch(table))
+}
+
+fn builder(cache_bytes: usize) -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    // STATE-3
+    builder.set_check_integrity_on_open(true);
+    builder
+}
+
+fn failed(error: impl Display) -> RowsError {
+    RowsError::Store(error.to_string())
+}
+
+fn open_error(error: redb::DatabaseError) -> OpenError {
+    use redb::{DatabaseError, StorageError};
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != std::io::ErrorKind::InvalidData => {
+            OpenError::Drive(error.to_string())
+        }
+        other => OpenError::Damaged(other.to_string()),
+    }
+}
+
+/// A read transaction as the core sees it.
+struct View<T: ReadableTable<&'static [u8], &'static [u8]>>(T);
+
+impl<T: ReadableTable<&'static [u8], &'static [u8]>> Rows for View<T> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
+        get(&self.0, key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Scan,
+    ) -> Result<(), RowsError> {
+        scan(&self.0, from, to, visit)
+    }
+}
+
+/// A write transaction as the core sees it.
+struct Batch<'txn>(Table<'txn, &'static [u8], &'static [u8]>);
+
+impl Rows for Batch<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
+        get(&self.0, key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Scan,
+    ) -> Result<(), RowsError> {
+        scan(&self.0, from, to, visit)
+    }
+}
+
+impl RowsMut for Batch<'_> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowsError> {
+        self.0.insert(key, value).map(|_| ()).map_err(failed)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<(), RowsError> {
+        self.0.remove(key).map(|_| ()).map_err(failed)
+    }
+}
+
+fn get(table: &impl ReadableTable<&'static [u8], &'static [u8]>, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
+    let value = table.get(key).map_err(failed)?;
+    Ok(value.map(|value| value.value().to_vec()))
+}
+
+fn scan(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    from: &[u8],
+    to: Option<&[u8]>,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> Scan,
+) -> Result<(), RowsError> {
+    if to.is_some_and(|to| to <= from) {
+        return Ok(());
+    }
+    let range = match to {
+        Some(to) => table.range::<&[u8]>(from..to),
+        None => table.range::<&[u8]>(from..),
+    };
+    for row in range.map_err(failed)? {
+        let (key, value) = row.map_err(failed)?;
+        if visit(key.value(), value.value()) == Scan::Stop {
+            break;
+        }
+    }
+    Ok(())
+}
