@@ -270,6 +270,7 @@ impl Log {
                 (current, 0)
             }
         };
+        // LOG-3: the batch has one checksum, and holds each request wholly.
         let mut answers = Answers::new();
         for request in self.take(count) {
             request.note_in(&mut answers);
@@ -277,6 +278,8 @@ impl Log {
         }
         self.chain = draft.seal(self.batch, self.chain, &mut bytes);
         self.batch += 1;
+        // LOG-7: a batch fills whole blocks, so the next one begins in a block of its own.
+        assert!(bytes.len().is_multiple_of(BLOCK), "LOG-7: a batch ends within a block");
         current.position = offset + bytes.len() as u64;
         assert!(current.position <= current.size, "LOG: a batch ends after its segment");
         self.current = Some(current);

@@ -4,6 +4,9 @@
 
 mod crash;
 mod damage;
+mod forged;
 mod golden;
 mod order;
+#[cfg(debug_assertions)]
+mod planted;
 mod world;

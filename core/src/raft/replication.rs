@@ -81,11 +81,8 @@ impl Raft {
         let index = progress.next.prev();
         match self.log.term(index) {
             Some(term) => self.send(to, LogPosition { index, term }, Vec::new(), out),
-            None => {
-                // The follower fell behind the log's beginning. Its answer will say how far it is.
-                progress.become_probe();
-                self.send_greeting(to, out);
-            }
+            // The follower fell behind the log's beginning. Its answer will say how far it is.
+            None => self.send_greeting(to, out),
         }
     }
 

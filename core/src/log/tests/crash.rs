@@ -204,3 +204,26 @@ fn remains_of_a_torn_batch_are_gone_before_the_next_batch_is_written() {
     let (_, groups, _) = Log::recover(config(), node.disk.segments()).expect("nothing stale confuses it");
     assert_eq!(groups[&GroupId(1)].entries, vec![entry(1, 1, b"first"), entry(2, 1, b"another second")]);
 }
+
+#[test]
+fn a_torn_segment_is_gone_before_the_next_batch_is_written_elsewhere() {
+    let mut node = Node::fresh(config());
+    node.tell_and_settle(append(1, 1, vec![entry(1, 1, b"one")]));
+    node.tell_and_settle(append(1, 2, vec![entry(2, 1, b"two")]));
+    let before = node.disk.segments();
+    // One block is left, so a batch of two goes to the second segment. Its header arrives and its batch does not.
+    node.tell_and_settle(append(1, 3, vec![entry(3, 1, &[5; 5000])]));
+    let mut torn = before[1].1.to_vec();
+    torn[..BLOCK].copy_from_slice(&node.disk.segments()[1].1[..BLOCK]);
+    let segments = [before[0].clone(), (2, torn.into())];
+
+    // A batch that fits the first segment has the sequence of the lost one, which the second still claims.
+    let mut node = Node::start(config(), Disk::of(&segments)).expect("torn, not damaged");
+    node.tell(append(1, 1, vec![entry(3, 1, b"fits")]));
+    let orders: Vec<_> = node.disk.orders.iter().map(|(_, order)| order).collect();
+    assert_eq!(orders, [&DiskOrder::Remove { file: File::LogSegment(2) }]);
+    node.settle();
+    assert_eq!(node.answers, [(1, 1)]);
+    let (_, groups, _) = Log::recover(config(), node.disk.segments()).expect("nothing claims the batch");
+    assert_eq!(groups[&GroupId(1)].entries.len(), 3);
+}

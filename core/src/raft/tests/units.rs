@@ -97,6 +97,8 @@ fn a_window_opens_as_appends_are_answered() {
     assert!(!progress.has_window(2), "the first append ends at 3");
     progress.on_matched(LogIndex(3), LogIndex(0));
     assert!(progress.has_window(2));
+    progress.on_matched(LogIndex(1), LogIndex(0));
+    assert_eq!(progress.matched, LogIndex(3), "a late answer takes nothing back");
     assert!(matches!(&progress.state, ProgressState::Replicate { in_flight } if in_flight.len() == 1));
 }
 
@@ -258,6 +260,59 @@ fn a_snapshot_that_the_log_leads_up_to_keeps_the_log() {
     assert_eq!(world.node(own).machine.position, position(2, 1));
     let response = Message::InstallSnapshotResponse { term: Term(1), matched: LogIndex(2) };
     assert!(world.network.iter().any(|flight| flight.message == response));
+}
+
+/// The log was cut past a snapshot while the state machine took it: its follower could not go on from there.
+#[test]
+fn a_snapshot_that_the_log_has_left_behind_is_taken_anew() {
+    let mut world = World::new(&[1, 2, 3], Options::default());
+    let (own, laggard) = (NodeId(1), NodeId(3));
+    world.time_out(own);
+    world.settle(&[own, NodeId(2)]);
+    let grow = |world: &mut World| {
+        for _ in 0..4 {
+            world.propose(own, Bytes::from(alloc::vec![0; 2 << 20]));
+        }
+        world.settle(&[own, NodeId(2)]);
+        world.checkpoint(own);
+        world.network.clear();
+    };
+    grow(&mut world);
+    let matched = AppendOutcome::Matched(LogIndex(0));
+    let answer = Message::AppendEntriesResponse { term: Term(1), outcome: matched, round: 0 };
+    world.step(own, Event::Receive { from: laggard, message: answer });
+    assert!(world.node(own).taking);
+    let old = Snapshot { position: position(1, 1), rows: Bytes::new() };
+    world.node_mut(own).taking = false;
+    world.step(own, Event::SnapshotTaken { snapshot: old });
+    assert!(world.node(own).taking && world.network.is_empty(), "the old one is of no use");
+    world.work(own);
+    assert_eq!(world.network.len(), 1, "the new one is");
+    // It is cut past this one too, by the time that the follower has it.
+    let matched = world.node(own).machine.position.index;
+    grow(&mut world);
+    let answer = Message::InstallSnapshotResponse { term: Term(1), matched };
+    world.step(own, Event::Receive { from: laggard, message: answer });
+    assert!(world.node(own).taking);
+}
+
+/// A snapshot can be durable before the term in which it came: the term is made durable before anything is said in it.
+#[test]
+fn a_term_that_only_the_snapshot_knows_is_made_durable() {
+    let mut world = World::new(&[1, 2, 3], Options::default());
+    let own = NodeId(1);
+    world.crash(own, 0, false);
+    world.node_mut(own).checkpoint.position = position(5, 3);
+    world.restart(own);
+    assert_eq!((world.raft(own).term(), world.raft(own).base()), (Term(3), position(5, 3)));
+    let message = Message::RequestVote { term: Term(3), last_log: position(9, 2) };
+    world.step(own, Event::Receive { from: NodeId(2), message });
+    assert!(world.network.is_empty());
+    world.persist(own, 9);
+    assert_eq!(world.node(own).disk.hard_state, HardState { term: Term(3), vote: None });
+    assert_eq!(world.node(own).disk.base, position(5, 3));
+    let no = Message::RequestVoteResponse { term: Term(3), granted: false };
+    assert!(world.network.iter().any(|flight| flight.message == no));
 }
 
 /// An old round that comes back in an answer of the leader's next life must not confirm a read of that life.

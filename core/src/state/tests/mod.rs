@@ -1,7 +1,7 @@
 //! Tests of the state machine, and the words that they share.
 //!
-//! - `decide`: tables of the rules, one row of a table for each case.
-//! - `model`: random operations against a model that is too simple to be wrong.
+//! - `decide`, `decide_upload`: tables of the rules, one row of a table for each case.
+//! - `actions`, `model`: random operations against a model that is too simple to be wrong.
 //! - `listing`: pages of a bucket, their content and their cost.
 //! - `replica`: what makes replicas identical: batches, repeats, snapshots, damage.
 //! - `session`, `repeat`: exactly-once, and repeats without a session.
@@ -12,7 +12,9 @@
     reason = "another answer fails a test; a table has its type beside it"
 )]
 
+mod actions;
 mod decide;
+mod decide_upload;
 mod golden;
 mod listing;
 mod model;

@@ -1,7 +1,8 @@
 //! What makes replicas identical: batches, repeats, snapshots; and what damage does.
 
 use super::super::layout::Table;
-use super::model::{commands, some_actions};
+use super::actions::some_actions;
+use super::model::commands;
 use super::*;
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
