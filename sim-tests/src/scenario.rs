@@ -110,7 +110,7 @@ fn node(chance: &mut Chance) -> NodePlan {
         prepare_ttl: Duration::from_millis(*chance.pick(&[500, 3_000])),
         sweep_interval: Duration::from_millis(*chance.pick(&[100, 500])),
         segment_size: *chance.pick(&[16 << 10, 64 << 10]),
-        extent_size: *chance.pick(&[64 << 10, 256 << 10]),
+        extent_size: *chance.pick(&[128 << 10, 512 << 10]),
     }
 }
 
@@ -165,6 +165,10 @@ fn object_clients(plan: &mut Plan, chance: &mut Chance) {
     let busy = *chance.pick(&[5, 20, 80]);
     let striped = plan.nodes == 1;
     let large = *chance.pick(&[0, 0, 0, 20_000]);
+    if large > 0 {
+        // A shard must fit into an extent.
+        plan.node.extent_size = 4 << 20;
+    }
     let clients = chance.between(2, 4);
     plan.object_clients = (0..clients)
         .map(|_| ObjectHabits {
