@@ -31,9 +31,7 @@ use crate::raft::{self, Raft, Restored};
 use crate::read::Read;
 use crate::shards::{self, Store, Ticket};
 use crate::state::{Answer, Command, Operation, Query, SessionStamp};
-use crate::types::{
-    DriveId, Entries, GroupId, LogIndex, LogPosition, NodeId, Now, PersistId, RequestId, Time, Trace, VersionId,
-};
+use crate::types::{DriveId, Entries, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId};
 use crate::write::Write;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -87,14 +85,15 @@ impl Node {
         let (log, mut recovered, log_effects) = boot.log;
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let mut groups = BTreeMap::new();
-        let mut resets = Vec::new();
         for &id in &config.groups {
             let applied = boot.applied.get(&id).copied().unwrap_or_default();
             let found = recovered.remove(&id).unwrap_or_default();
-            let (restored, reset) = restore(id, found, applied)?;
-            if reset {
-                resets.push((id, applied));
+            let base = found.base;
+            if applied.index < base.index {
+                return Err(BootError::StateBehindLog { group: id, applied, base });
             }
+            let restored = Restored { hard_state: found.hard_state, base, entries: found.entries, applied: base.index };
+            let restored = restored.reconcile(applied);
             let raft = Raft::new(config.raft(id), restored, rng.next_u64(), now.time);
             groups.insert(id, Group::new(id, raft, applied));
         }
@@ -129,9 +128,6 @@ impl Node {
         node.on_log_effects(log_effects, out);
         for (drive, effects) in store_effects {
             node.on_store_effects(drive, effects, out);
-        }
-        for (group, base) in resets {
-            node.step_log(log::Event::Reset { group, id: PersistId(0), base }, out);
         }
         node.on_deadline(out);
         Ok(node)
@@ -373,24 +369,4 @@ impl Node {
             undecided: self.stores.values().map(|store| store.undecided().count()).sum(),
         }
     }
-}
-
-/// What a replica restarts from, and whether the log must be reset to the applied position: a crash may have come
-/// after a snapshot was installed and before the log heard of it.
-fn restore(group: GroupId, found: log::RecoveredGroup, applied: LogPosition) -> Result<(Restored, bool), BootError> {
-    let base = found.base;
-    if applied.index < base.index {
-        return Err(BootError::StateBehindLog { group, applied, base });
-    }
-    let in_log = |entry: &crate::types::Entry| entry.position == applied;
-    let follows = applied == base || found.entries.iter().any(in_log);
-    let mut hard_state = found.hard_state;
-    if hard_state.term < applied.term {
-        hard_state = crate::types::HardState { term: applied.term, vote: None };
-    }
-    if follows {
-        return Ok((Restored { hard_state, base, entries: found.entries, applied: applied.index }, false));
-    }
-    let restored = Restored { hard_state, base: applied, entries: Vec::new(), applied: applied.index };
-    Ok((restored, true))
 }

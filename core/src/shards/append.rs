@@ -3,7 +3,7 @@
 
 use super::batch::{Batch, Item, Placed, PlacedRecord};
 use super::extent::{Extent, Phase};
-use super::format::{ALIGN, BLOCK, HEADER, Position, Record, align, encode_extent_header, encode_footer};
+use super::format::{ALIGN, BLOCK, HEADER, Position, Record, align, encode_extent_header, tombstone_size};
 use super::index::Location;
 use super::{Effect, Op, Store};
 use crate::disk::{DiskError, DiskOrder, File};
@@ -55,7 +55,9 @@ impl Store {
                 self.create_extent(out);
             } else if self.open_has_room() {
                 self.start_batch(out);
-            } else if let (Claim::Reserve, Some(spare)) = (claim, self.spare.take()) {
+            } else if claim == Claim::Reserve
+                && let Some(spare) = self.spare.take()
+            {
                 self.open_extent(spare, out);
             } else {
                 self.create_extent(out);
@@ -115,11 +117,11 @@ impl Store {
         match item {
             Item::Put { record, .. } | Item::CopiedPut { record, .. } => (header + record.len() as u64, header),
             Item::Delete { version, .. } => {
-                let size = header + 16 + 8 * self.targets_of(*version, batch).len() as u64;
+                let size = tombstone_size(&self.targets_of(*version, batch));
                 (size, size)
             }
             Item::CopiedTombstone { targets, .. } => {
-                let size = header + 16 + 8 * targets.len() as u64;
+                let size = tombstone_size(targets);
                 (size, size)
             }
         }
@@ -279,8 +281,9 @@ impl Store {
                     out.push(Effect::Stored { ticket });
                 }
                 Placed::Delete { ticket, version, targets, .. } => {
-                    self.add_tombstone(at.extent, footprint, targets);
+                    self.add_tombstone(at.extent, footprint, &targets);
                     self.remove_shards(version, at);
+                    assert!(!self.index.holds(version), "a tombstone stands after everything that it deletes");
                     self.marks.remove(&version);
                     self.compaction_paused = false;
                     out.push(Effect::Deleted { ticket });
@@ -291,10 +294,10 @@ impl Store {
                     self.copy_ended();
                 }
                 Placed::CopiedTombstone { targets } => {
-                    self.add_tombstone(at.extent, footprint, targets);
+                    self.add_tombstone(at.extent, footprint, &targets);
                     self.copy_ended();
                 }
-                Placed::Mark { .. } => {}
+                Placed::Mark { .. } => self.add_mark(at.extent, footprint),
             }
         }
     }
@@ -321,124 +324,11 @@ impl Store {
         }
         deletes.into_iter().rev().for_each(|delete| self.queue.push_front(delete));
         self.open = None;
+        self.extents.get_mut(&batch.extent).expect("the open extent is not removed").batch_failed = true;
         self.close_extent(batch.extent, out);
     }
 
-    fn create_extent(&mut self, out: &mut Vec<Effect>) {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        let file = File::Extent(self.config.drive, sequence);
-        self.order(Op::Create { sequence }, DiskOrder::Create { file, size: self.config.extent_size }, out);
-        self.stage = Stage::Creating;
-    }
-
-    pub(super) fn on_create(&mut self, sequence: u64, outcome: Result<(), DiskError>, out: &mut Vec<Effect>) {
-        assert!(matches!(self.stage, Stage::Creating), "one extent is created at a time");
-        self.stage = Stage::Idle;
-        match outcome {
-            Ok(()) => {
-                self.extents.insert(sequence, Extent::new(Phase::Spare, self.config.extent_size));
-                if self.spare.is_none() {
-                    self.spare = Some(sequence);
-                } else {
-                    self.open_extent(sequence, out);
-                }
-                self.compaction_paused = false;
-            }
-            Err(error) => {
-                let file = File::Extent(self.config.drive, sequence);
-                self.order(Op::RemoveStray, DiskOrder::Remove { file }, out);
-                self.refuse_queue(&error, out);
-            }
-        }
-    }
-
-    /// No extent could be made: puts are refused. When nothing could be made of what else waits, it is refused too.
-    fn refuse_queue(&mut self, error: &DiskError, out: &mut Vec<Effect>) {
-        let any_put = self.queue.iter().any(|item| matches!(item, Item::Put { .. }));
-        if self.queue.is_empty() {
-            self.marks.clear();
-        }
-        for item in core::mem::take(&mut self.queue) {
-            match item {
-                Item::Put { ticket, .. } => out.push(Effect::Refused { ticket, error: error.clone() }),
-                item if any_put => self.queue.push_back(item),
-                Item::Delete { ticket, .. } => out.push(Effect::Refused { ticket, error: error.clone() }),
-                Item::CopiedPut { .. } | Item::CopiedTombstone { .. } => self.copy_failed(),
-            }
-        }
-    }
-
-    /// Makes an allocated extent the open one, and seals the one before.
-    fn open_extent(&mut self, sequence: u64, out: &mut Vec<Effect>) {
-        let extent = self.extents.get_mut(&sequence).expect("just allocated");
-        assert_eq!(extent.phase, Phase::Spare, "only an empty extent is opened");
-        extent.phase = Phase::Open { index: Vec::new() };
-        if let Some(before) = self.open.replace(sequence) {
-            self.close_extent(before, out);
-        }
-    }
-
-    /// SHARD-4: all records of the extent are durable, so its index may be written.
-    pub(super) fn close_extent(&mut self, sequence: u64, out: &mut Vec<Effect>) {
-        let extent = self.extents.get_mut(&sequence).expect("an extent that is not closed is not removed");
-        let index = match &mut extent.phase {
-            Phase::Open { index } | Phase::Settling { index } => core::mem::take(index),
-            Phase::Spare | Phase::Sealing { .. } | Phase::Sealed { .. } | Phase::Closed | Phase::Removing => {
-                panic!("an extent in phase {:?} cannot be closed", extent.phase)
-            }
-        };
-        if index.is_empty() {
-            extent.phase = Phase::Closed;
-            self.recheck(sequence);
-            return;
-        }
-        let (footer, bytes) = encode_footer(sequence, &index, extent.end, extent.size);
-        extent.phase = Phase::Sealing { footer };
-        extent.size = extent.size.max(footer.offset + bytes.len() as u64);
-        let order = DiskOrder::Write { file: File::Extent(self.config.drive, sequence), offset: footer.offset, bytes };
-        self.order(Op::FooterWrite { sequence }, order, out);
-    }
-
-    pub(super) fn on_footer_write(&mut self, sequence: u64, outcome: Result<(), DiskError>, out: &mut Vec<Effect>) {
-        let file = File::Extent(self.config.drive, sequence);
-        match outcome {
-            Ok(()) if planted!(self.config.planted, IndexBeforeExtentSync) => {
-                self.on_footer_sync(sequence, Ok(()), out)
-            }
-            Ok(()) => self.order(Op::FooterSync { sequence }, DiskOrder::Sync { file }, out),
-            Err(_) => {
-                let extent = self.extents.get_mut(&sequence).expect("an extent being sealed is not removed");
-                extent.phase = Phase::Closed;
-                out.push(Effect::Suspect {
-                    file,
-                    offset: extent.end,
-                    what: "the index of a full extent was not written",
-                });
-                self.recheck(sequence);
-            }
-        }
-    }
-
-    pub(super) fn on_footer_sync(&mut self, sequence: u64, outcome: Result<(), DiskError>, out: &mut Vec<Effect>) {
-        if let Err(error) = outcome {
-            self.fail_store(sequence, error, out);
-            return;
-        }
-        let extent = self.extents.get_mut(&sequence).expect("an extent being sealed is not removed");
-        let Phase::Sealing { footer } = extent.phase else {
-            panic!("an index was synced in phase {:?}", extent.phase);
-        };
-        extent.phase = Phase::Sealed { footer };
-        self.recheck(sequence);
-    }
-
-    /// `DISK-3`: what is durable is not known any more, so the store does nothing from here on.
-    pub(super) fn fail_store(&mut self, sequence: u64, error: DiskError, out: &mut Vec<Effect>) {
-        self.failed = true;
-        out.push(Effect::Failed { file: File::Extent(self.config.drive, sequence), error });
-    }
-
+    /// The version is decided while shards of it wait or are on their way; false when there are none.
     pub(super) fn flag_pending_puts(&mut self, version: VersionId) -> bool {
         let mut any = false;
         for item in &mut self.queue {

@@ -6,7 +6,7 @@
 use super::ShardKey;
 use super::Ticket;
 use super::extent::Extent;
-use super::format::{ALIGN, BLOCK, HEADER, Position, Record, align, footer_size};
+use super::format::{ALIGN, ALIGN_BYTES, BLOCK, HEADER, Position, Record, align, footer_size};
 use super::index::Location;
 use crate::disk::DiskError;
 use crate::types::{VersionId, WallTime};
@@ -140,7 +140,7 @@ impl Batch {
         if self.run.is_empty() {
             self.run_at = at;
         } else {
-            self.run.extend_from_slice(&[0; ALIGN as usize][..padding]);
+            self.run.extend_from_slice(&[0; ALIGN_BYTES][..padding]);
         }
         let position = Position { extent: self.extent, offset: at };
         let encoded = record.encode(position);

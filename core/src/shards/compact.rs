@@ -4,7 +4,7 @@
 //! extents that they name.
 
 use super::batch::Item;
-use super::extent::{Damage, Phase};
+use super::extent::{Damage, Phase, Tombstones};
 use super::format::{Position, Record, decode_index};
 use super::index::Location;
 use super::{Effect, Op, ShardKey, Store};
@@ -67,7 +67,11 @@ impl Store {
 
     /// SHARD-8: a tombstone is needed while another extent holds bytes that it deletes.
     fn needs_tombstones(&self, sequence: u64) -> bool {
-        self.extents[&sequence].targets.iter().any(|target| *target != sequence && self.extents.contains_key(target))
+        self.extents[&sequence]
+            .tombstones
+            .targets
+            .iter()
+            .any(|target| *target != sequence && self.extents.contains_key(target))
     }
 
     /// Removes what is empty, and starts to empty the oldest sparse extent.
@@ -127,7 +131,7 @@ impl Store {
                 let holders: Vec<u64> = self
                     .extents
                     .iter()
-                    .filter(|(_, e)| e.targets.contains(&sequence))
+                    .filter(|(_, e)| e.tombstones.targets.contains(&sequence))
                     .map(|(holder, _)| *holder)
                     .collect();
                 holders.into_iter().for_each(|holder| self.recheck(holder));
@@ -216,8 +220,7 @@ impl Store {
             extent.damage = Damage::Records;
         } else {
             // SHARD-8: every tombstone that is still needed has a durable copy elsewhere.
-            extent.tombstones = 0;
-            extent.targets.clear();
+            extent.tombstones = Tombstones::default();
         }
         self.recheck(compaction.extent);
     }

@@ -1,6 +1,6 @@
 //! One extent as the store knows it: how far it has come, and what in it is still needed.
 
-use super::format::{BLOCK, Footer};
+use super::format::{BLOCK, Footer, align};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -34,6 +34,17 @@ pub(super) enum Damage {
     Unread,
 }
 
+/// The tombstones of an extent, taken together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tombstones {
+    /// Bytes of the extent that they take, with padding.
+    pub(super) footprint: u64,
+    /// Their bytes without padding.
+    pub(super) size: u64,
+    /// The extents that any of them names.
+    pub(super) targets: BTreeSet<u64>,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Extent {
     pub(super) phase: Phase,
@@ -44,10 +55,11 @@ pub(super) struct Extent {
     pub(super) end: u64,
     /// Bytes, with padding, of records that the index points at.
     pub(super) live: u64,
-    /// Bytes, with padding, of tombstones.
-    pub(super) tombstones: u64,
-    /// The extents that any of those tombstones name.
-    pub(super) targets: BTreeSet<u64>,
+    pub(super) tombstones: Tombstones,
+    /// Bytes of marks, with padding.
+    pub(super) marks: u64,
+    /// A batch failed, and some of it may be on the drive.
+    pub(super) batch_failed: bool,
     /// Reads in flight on behalf of the parent.
     pub(super) readers: u32,
 }
@@ -60,22 +72,26 @@ impl Extent {
             size,
             end: BLOCK,
             live: 0,
-            tombstones: 0,
-            targets: BTreeSet::new(),
+            tombstones: Tombstones::default(),
+            marks: 0,
+            batch_failed: false,
             readers: 0,
         }
     }
 
     /// Whether less than `percent` of what the extent takes is needed.
     ///
-    /// Padding counts as part of the record before it, so an extent whose records are all live is never a candidate and
-    /// compaction cannot chase its own output. The unused rest of an extent that was closed early counts as waste,
-    /// but only when it is more than half: what does not fit beside it then fits into a fresh one.
+    /// Compaction must not chase its own output, so whatever is counted as waste here is gone after a copy: padding is
+    /// part of the record before it, and an extent whose records are all live is never sparse. Tombstones, often alone
+    /// in a block, count as what they take when copied together, one block more at most. Marks may be written again,
+    /// so they count neither way. The unused rest of an extent that was closed early counts as waste only when it is
+    /// more than half: what did not fit beside it then fits into a fresh one.
     pub(super) fn is_sparse(&self, percent: u8, tombstones_needed: bool) -> bool {
-        let used = self.end.next_multiple_of(BLOCK) - BLOCK;
+        let used = align(self.end, BLOCK) - BLOCK - self.marks;
         let rest = self.size.saturating_sub(self.end);
         let taken = if rest > self.size / 2 { used + rest } else { used };
-        let needed = self.live + if tombstones_needed { self.tombstones } else { 0 };
+        let tombstones = self.tombstones.footprint.min(align(self.tombstones.size, BLOCK) + BLOCK);
+        let needed = self.live + if tombstones_needed { tombstones } else { 0 };
         u128::from(needed) * 100 < u128::from(taken) * u128::from(percent)
     }
 }

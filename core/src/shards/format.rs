@@ -5,6 +5,7 @@
 //!
 //! The bytes: `docs/formats/extent.md`.
 
+use super::extent::Extent;
 use super::{Config, ShardKey};
 use crate::stripe::CRC32C;
 use crate::types::{DriveId, VersionId, WallTime};
@@ -13,10 +14,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// What a batch is aligned to, and the size of the header block: no drive writes less than this at once.
 pub(super) const BLOCK: u64 = 4096;
+/// The same, for slices.
+pub(super) const BLOCK_BYTES: usize = 4096;
 /// Bytes of a record's header, and of the trailer.
 pub(super) const HEADER: usize = 64;
 /// What a record within a batch is aligned to.
 pub(super) const ALIGN: u64 = 8;
+/// The same, for slices.
+pub(super) const ALIGN_BYTES: usize = 8;
 
 const EXTENT_MAGIC: [u8; 4] = *b"ANSX";
 const RECORD_MAGIC: [u8; 4] = *b"ANSP";
@@ -27,6 +32,7 @@ const KIND_PUT: u8 = 1;
 const KIND_MARK: u8 = 2;
 const KIND_TOMBSTONE: u8 = 3;
 const FLAG_COMMITTED: u8 = 1;
+const FLAG_BATCH_FAILED: u32 = 1;
 
 /// Where a record's header stands. The order of positions is the order in which records were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +79,13 @@ pub(super) struct Footer {
     pub(super) crc: u32,
     /// Where the last record ends.
     pub(super) end: u64,
+    /// A batch failed after the last record, and the extent may hold records of it that the index leaves out.
+    pub(super) batch_failed: bool,
+}
+
+/// Bytes that a tombstone takes with its header.
+pub(super) fn tombstone_size(targets: &[u64]) -> u64 {
+    (HEADER + 16 + 8 * targets.len()) as u64
 }
 
 pub(super) fn align(offset: u64, to: u64) -> u64 {
@@ -98,7 +111,8 @@ impl Record {
             Record::Put { length, .. } => *length,
             Record::Mark { .. } => 0,
             Record::Tombstone { targets, .. } => {
-                u32::try_from(16 + 8 * targets.len()).expect("a drive has far fewer than 2^29 extents")
+                let size = tombstone_size(targets) - HEADER as u64;
+                u32::try_from(size).expect("a drive has far fewer than 2^29 extents")
             }
         }
     }
@@ -207,7 +221,7 @@ fn decode_anywhere(bytes: &[u8]) -> Option<(Header, Position)> {
 
 /// The block at the front of an extent.
 pub(super) fn encode_extent_header(config: &Config, sequence: u64) -> Bytes {
-    let mut block = BytesMut::zeroed(BLOCK as usize);
+    let mut block = BytesMut::zeroed(BLOCK_BYTES);
     let mut rest = &mut block[..];
     rest.put_slice(&EXTENT_MAGIC);
     rest.put_u32_le(FORMAT);
@@ -261,11 +275,12 @@ pub(super) fn footer_size(index: u64) -> u64 {
 
 /// The index followed by its trailer, which ends where the file of `size` bytes ends (the file grows if need be).
 /// Returns what to write at [`Footer::offset`].
-pub(super) fn encode_footer(sequence: u64, index: &[u8], end: u64, size: u64) -> (Footer, Bytes) {
+pub(super) fn encode_footer(sequence: u64, index: &[u8], extent: &Extent) -> (Footer, Bytes) {
+    let Extent { end, size, batch_failed, .. } = *extent;
     let total = footer_size(index.len() as u64);
     let offset = align(end.max(size.saturating_sub(total)), BLOCK);
     let length = u32::try_from(index.len()).expect("an extent's index is far below 4 GiB");
-    let footer = Footer { offset, length, crc: CRC32C.checksum(index), end };
+    let footer = Footer { offset, length, crc: CRC32C.checksum(index), end, batch_failed };
 
     let mut trailer = [0; HEADER];
     let mut rest = &mut trailer[..];
@@ -276,6 +291,7 @@ pub(super) fn encode_footer(sequence: u64, index: &[u8], end: u64, size: u64) ->
     rest.put_u64_le(footer.end);
     rest.put_u32_le(footer.length);
     rest.put_u32_le(footer.crc);
+    rest.put_u32_le(if footer.batch_failed { FLAG_BATCH_FAILED } else { 0 });
     let crc = CRC32C.checksum(&trailer[..CRC_AT]);
     trailer[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
 
@@ -286,8 +302,8 @@ pub(super) fn encode_footer(sequence: u64, index: &[u8], end: u64, size: u64) ->
     (footer, bytes.freeze())
 }
 
-/// Reads the last [`HEADER`] bytes of a file.
-pub(super) fn decode_trailer(sequence: u64, trailer: &[u8]) -> Option<Footer> {
+/// Reads the last [`HEADER`] bytes of a file of `size` bytes.
+pub(super) fn decode_trailer(sequence: u64, size: u64, trailer: &[u8]) -> Option<Footer> {
     let bytes = trailer.get(..HEADER)?;
     if bytes[..4] != TRAILER_MAGIC || CRC32C.checksum(&bytes[..CRC_AT]).to_le_bytes() != bytes[CRC_AT..] {
         return None;
@@ -297,7 +313,11 @@ pub(super) fn decode_trailer(sequence: u64, trailer: &[u8]) -> Option<Footer> {
         return None;
     }
     let (offset, end) = (rest.get_u64_le(), rest.get_u64_le());
-    Some(Footer { offset, end, length: rest.get_u32_le(), crc: rest.get_u32_le() })
+    let (length, crc) = (rest.get_u32_le(), rest.get_u32_le());
+    let batch_failed = rest.get_u32_le() & FLAG_BATCH_FAILED != 0;
+    let footer = Footer { offset, end, length, crc, batch_failed };
+    let fits = offset.checked_add(u64::from(footer.length)).is_some_and(|index_end| index_end <= size);
+    (fits && (BLOCK..=offset).contains(&end)).then_some(footer)
 }
 
 /// Reads an index: every record with its offset, in the order of offsets. `None` when it fails its check.
@@ -313,7 +333,8 @@ pub(super) fn decode_index(sequence: u64, footer: &Footer, index: &[u8]) -> Opti
         let size = usize::try_from(record.index_size()).expect("it was just read from memory");
         rest = &rest[size..];
         let ordered = records.last().is_none_or(|(offset, _)| *offset < position.offset);
-        if position.extent != sequence || !ordered || position.offset + record.size() > footer.end {
+        let inside = position.offset.checked_add(record.size()).is_some_and(|end| end <= footer.end);
+        if position.extent != sequence || !ordered || !inside {
             return None;
         }
         records.push((position.offset, record));

@@ -35,6 +35,7 @@ mod extent;
 mod format;
 mod index;
 mod recover;
+mod roll;
 #[cfg(test)]
 mod tests;
 
@@ -162,6 +163,7 @@ pub struct Store {
     /// The extent that is kept back (`SHARD-6`).
     spare: Option<u64>,
     next_sequence: u64,
+    last_opened: u64,
     queue: VecDeque<Item>,
     /// Versions whose mark is not yet on disk.
     marks: BTreeSet<VersionId>,
@@ -207,6 +209,7 @@ impl Store {
             open: None,
             spare: None,
             next_sequence: 1,
+            last_opened: 0,
             queue: VecDeque::new(),
             marks: BTreeSet::new(),
             stage: Stage::Idle,
@@ -364,10 +367,15 @@ impl Store {
         self.recheck(location.at.extent);
     }
 
-    fn add_tombstone(&mut self, sequence: u64, footprint: u32, targets: Vec<u64>) {
+    fn add_mark(&mut self, sequence: u64, footprint: u32) {
+        self.extents.get_mut(&sequence).expect("a record's extent exists").marks += u64::from(footprint);
+    }
+
+    fn add_tombstone(&mut self, sequence: u64, footprint: u32, targets: &[u64]) {
         let extent = self.extents.get_mut(&sequence).expect("a record's extent exists");
-        extent.tombstones += u64::from(footprint);
-        extent.targets.extend(targets);
+        extent.tombstones.footprint += u64::from(footprint);
+        extent.tombstones.size += format::tombstone_size(targets);
+        extent.tombstones.targets.extend(targets);
     }
 }
 

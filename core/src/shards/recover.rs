@@ -6,7 +6,8 @@
 
 use super::extent::{Damage, Extent, Phase};
 use super::format::{
-    ALIGN, BLOCK, ExtentHeader, HEADER, Header, Position, Record, align, decode_index, decode_trailer, starts_record,
+    ALIGN, ALIGN_BYTES, BLOCK, BLOCK_BYTES, ExtentHeader, HEADER, Header, Position, Record, align, decode_index,
+    decode_trailer, starts_record,
 };
 use super::index::Location;
 use super::{Config, Effect, Listing, Op, ShardKey, Store};
@@ -113,7 +114,7 @@ impl Store {
         let file = File::Extent(self.config.drive, sequence);
         let mut extent = Extent::new(Phase::Closed, reader.size);
         let trailer = reader.read(reader.size.saturating_sub(HEADER as u64), HEADER as u64);
-        let sealed = decode_trailer(sequence, &trailer).and_then(|footer| {
+        let sealed = decode_trailer(sequence, reader.size, &trailer).and_then(|footer| {
             let index = reader.read(footer.offset, u64::from(footer.length));
             Some((footer, decode_index(sequence, &footer, &index)?))
         });
@@ -121,6 +122,12 @@ impl Store {
             Some((footer, records)) => {
                 extent.phase = Phase::Sealed { footer };
                 extent.end = footer.end;
+                extent.batch_failed = footer.batch_failed;
+                if footer.batch_failed {
+                    // SHARD-5: were this index lost, a walk would find more than it says.
+                    self.settling += 1;
+                    self.order(Op::SettleSync { sequence }, DiskOrder::Sync { file }, out);
+                }
                 records
             }
             None => {
@@ -155,10 +162,11 @@ impl Store {
                 }
             }
             Record::Mark { version } => {
+                self.add_mark(at.extent, footprint);
                 replay.decided.insert(*version, at);
             }
             Record::Tombstone { version, bound, targets } => {
-                self.add_tombstone(at.extent, footprint, targets.clone());
+                self.add_tombstone(at.extent, footprint, targets);
                 self.remove_shards(*version, *bound);
                 let last = replay.deleted.entry(*version).or_insert(*bound);
                 *last = (*last).max(*bound);
@@ -257,7 +265,7 @@ impl Reader<'_, '_> {
         }
         self.damage = Damage::Unread;
         let mut whole = BytesMut::zeroed(length as usize);
-        for (index, block) in (0..).zip(whole.chunks_mut(BLOCK as usize)) {
+        for (index, block) in (0..).zip(whole.chunks_mut(BLOCK_BYTES)) {
             let size = u32::try_from(block.len()).expect("a block");
             if let Ok(bytes) = (self.read)(self.sequence, offset + index * BLOCK, size) {
                 let count = bytes.len().min(block.len());
@@ -290,7 +298,7 @@ impl Reader<'_, '_> {
                 return None;
             }
             let rest = self.window.1.slice(usize::try_from(offset - self.window.0).expect("the window holds it")..);
-            if let Some(found) = (0..).zip(rest.chunks(ALIGN as usize)).find(|(_, bytes)| starts_record(bytes)) {
+            if let Some(found) = (0..).zip(rest.chunks(ALIGN_BYTES)).find(|(_, bytes)| starts_record(bytes)) {
                 return Some(offset + found.0 * ALIGN);
             }
             offset += align(rest.len() as u64, ALIGN);
