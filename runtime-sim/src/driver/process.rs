@@ -214,11 +214,13 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
     Ok((Process { node, store, groups, planted }, effects))
 }
 
+/// The log's segments, synced before they are read: the log takes what it reads for durable.
 fn read_segments(disk: &Arc<Mutex<Disk>>) -> Result<Vec<(u64, bytes::Bytes)>, String> {
-    let disk = disk.lock().expect("one thread runs the world");
+    let mut disk = disk.lock().expect("one thread runs the world");
     let mut segments = Vec::new();
     for (file, _) in disk.list() {
         if let File::LogSegment(sequence) = file {
+            disk.settle(file).map_err(words)?;
             segments.push((sequence, disk.read_whole(file).map_err(words)?));
         }
     }

@@ -17,6 +17,8 @@ pub struct Clock {
     drift_ppm: i64,
     /// What the wall clock claims beyond the truth, in milliseconds.
     wall_offset_ms: i64,
+    /// The most that it ever claimed beyond the truth.
+    wall_offset_ms_max: i64,
     /// The origin of the monotonic clock, new for each process life.
     origin: u64,
     /// When this life of the process began.
@@ -27,7 +29,7 @@ impl Clock {
     /// A clock that is off by this much.
     pub fn new(drift_ppm: i64, wall_offset_ms: i64) -> Clock {
         assert!(drift_ppm.abs() < 500_000, "a clock twice as fast as time is no clock");
-        Clock { drift_ppm, wall_offset_ms, origin: 0, born: SimTime(0) }
+        Clock { drift_ppm, wall_offset_ms, wall_offset_ms_max: wall_offset_ms, origin: 0, born: SimTime(0) }
     }
 
     /// A new process begins: its monotonic clock starts anywhere.
@@ -39,11 +41,17 @@ impl Clock {
     /// Moves the wall clock.
     pub fn jump(&mut self, by_ms: i64) {
         self.wall_offset_ms += by_ms;
+        self.wall_offset_ms_max = self.wall_offset_ms_max.max(self.wall_offset_ms);
     }
 
-    /// Sets the wall clock right, as an operator who heals the world would.
-    pub fn set_right(&mut self) {
-        self.wall_offset_ms = 0;
+    /// The most that the wall clock ever claimed beyond the truth.
+    pub fn offset_ms_max(&self) -> i64 {
+        self.wall_offset_ms_max
+    }
+
+    /// Sets the wall clock to this much beyond the truth.
+    pub fn set_offset(&mut self, offset_ms: i64) {
+        self.jump(offset_ms - self.wall_offset_ms);
     }
 
     /// What a process reads at `at`.

@@ -237,6 +237,12 @@ impl Disk {
         self.read(name, 0, size)
     }
 
+    /// Makes a log segment durable outside of any order, as a starting process does before it believes what it reads
+    /// there: a process that died may have left writes in the page cache that no sync covered.
+    pub fn settle(&mut self, file: File) -> Result<(), DiskError> {
+        self.sync(Name::Core(file), SimTime(u64::MAX)).map(drop)
+    }
+
     /// Reads outside of any order, as a starting process does.
     pub fn read_now(&self, name: Name, offset: u64, length: u32) -> Result<Bytes, DiskError> {
         self.read(name, offset, u64::from(length))
