@@ -179,7 +179,7 @@ fn object_clients(plan: &mut Plan, chance: &mut Chance) {
             size_max: *chance.pick(&[600, 5_000, 30_000]),
             large_per_million: large,
             striped,
-            vanish_per_million: *chance.pick(&[0, 100_000]),
+            leave_per_million: *chance.pick(&[0, 100_000]),
             dawdle_micros_max: *chance.pick(&[10, 300, 2_000]) * MILLIS,
         })
         .collect();
@@ -219,8 +219,7 @@ fn full(plan: &mut Plan, chance: &mut Chance) {
     plan.trouble.power_loss_micros = plan.span_micros / 3;
     for client in &mut plan.object_clients {
         client.size_max = 60_000;
-        client.vanish_per_million = 0;
-    }
+            }
 }
 
 fn log_rot(plan: &mut Plan, chance: &mut Chance) {

@@ -92,6 +92,12 @@ pub trait Client: Debug {
     /// The run ends: what is under way has an unknown outcome.
     fn abandon(&mut self, desk: &mut Desk<'_>);
 
+    /// Whether the client is a gateway inside of the node's own process, as the front doors are: its requests and their
+    /// replies are not lost and not reordered while the process lives, and what it says on leaving is heard.
+    fn is_gateway(&self) -> bool {
+        false
+    }
+
     /// Shards that the objects which were found should have.
     fn shards_seen(&self) -> u64 {
         0

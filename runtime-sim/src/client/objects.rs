@@ -1,5 +1,5 @@
 //! A client of objects on one node: puts inline and striped, conditional or not, reads byte for byte, deletes, and
-//! sometimes walks away in the middle.
+//! sometimes leaves in the middle.
 
 use super::{Client, Desk};
 use crate::chance::Chance;
@@ -32,8 +32,8 @@ pub struct ObjectHabits {
     pub large_per_million: u64,
     /// Whether bodies may be striped: only where one node holds all shards.
     pub striped: bool,
-    /// Writers that walk away before the decision, without a word.
-    pub vanish_per_million: u64,
+    /// Writers and readers that leave in the middle; the gateway then closes what they had open.
+    pub leave_per_million: u64,
     /// Longest pause between the last stripe and the decision, and between opening and reading.
     pub dawdle_micros_max: u64,
 }
@@ -148,7 +148,16 @@ impl ObjectClient {
             _ => ObjectAction::Delete(seen.map_or(When::Present, When::Is)),
         };
         let step = match action {
-            ObjectAction::Get => Step::Open { request: desk.send(self.node, Request::Open { object: object_name(key) }) },
+            ObjectAction::Get => {
+                let request = desk.send(self.node, Request::Open { object: object_name(key) });
+                if self.chance.hits(self.habits.leave_per_million) {
+                    // The answer will come to nobody, and the object must not stay open for it.
+                    desk.send(self.node, Request::Close { open: request });
+                    self.rest(desk);
+                    return;
+                }
+                Step::Open { request }
+            }
             ObjectAction::Delete(when) => {
                 let delete = ObjectOperation::DeleteObject { object: object_name(key), condition: condition(when) };
                 let operation = Operation::Object(delete);
@@ -402,7 +411,8 @@ impl Client for ObjectClient {
         match &mut self.under_way {
             Some(UnderWay { step: Step::BeforeDecision { write }, .. }) => {
                 let write = *write;
-                if self.chance.hits(self.habits.vanish_per_million) { self.drop_it(desk) } else { self.decide(write, desk) }
+                let leaves = self.chance.hits(self.habits.leave_per_million);
+                if leaves { self.give_up(desk) } else { self.decide(write, desk) }
             }
             Some(UnderWay { step: step @ Step::BeforeReading { .. }, .. }) => {
                 let Step::BeforeReading { open, object } = std::mem::replace(step, Step::Idle) else { return };
@@ -445,6 +455,10 @@ impl Client for ObjectClient {
 
     fn stop(&mut self) {
         self.left = 0;
+    }
+
+    fn is_gateway(&self) -> bool {
+        true
     }
 
     fn is_done(&self) -> bool {

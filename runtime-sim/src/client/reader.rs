@@ -210,6 +210,10 @@ impl Client for Reader {
         self.todo.clear();
     }
 
+    fn is_gateway(&self) -> bool {
+        true
+    }
+
     fn is_done(&self) -> bool {
         self.todo.is_empty() && self.under_way.is_none()
     }

@@ -18,7 +18,7 @@ use crate::world::clock::Clock;
 use crate::world::disk::{Disk, Treachery};
 use crate::world::network::{End, Network};
 use anvil_core::disk::{DiskOrder, OpId};
-use anvil_core::node::{Config, DiskUser, Event, Reply};
+use anvil_core::node::{Config, DiskUser, Event, Reply, Request};
 use anvil_core::stripe::RootKey;
 use anvil_core::types::{DriveId, GroupId, NodeId, RequestId};
 use std::collections::BTreeMap;
@@ -302,6 +302,10 @@ impl Cluster {
             self.queue_at(at, Item::Wake { client: number, token });
         }
         for (node, id, request) in sends {
+            if self.clients[number].is_gateway() {
+                self.send_inside(number, node, id, request);
+                continue;
+            }
             // A request's id names it: the network may lose it, and never doubles it.
             if let Some(delay) = self.network.send(End::Client(number as u64), End::Node(node)).first() {
                 self.askers.insert(id, number);
@@ -309,6 +313,37 @@ impl Cluster {
             }
         }
         complaint.map_or(Ok(()), Err)
+    }
+}
+
+/// Typical time of a hop inside of a process, in microseconds.
+const INSIDE_MICROS: u64 = 30;
+
+impl Cluster {
+    /// A gateway's request to the process that it is part of: kept in order, and lost only with the process.
+    fn send_inside(&mut self, client: usize, node: u64, id: RequestId, request: Request) {
+        let machine = self.machines.get_mut(&node).expect("the plan named this node");
+        if !machine.is_running() {
+            return;
+        }
+        let delay = machine.chance.heavy_tail(INSIDE_MICROS);
+        let at = self.now.after(delay).max(machine.last_inside.after(1));
+        machine.last_inside = at;
+        let life = Some(machine.life);
+        self.askers.insert(id, client);
+        self.queue_at(at, Item::Deliver { node, life, event: Event::Client { id, request } });
+    }
+
+    /// A node's reply on its way to the client.
+    pub(super) fn send_reply(&mut self, node: u64, client: usize, id: RequestId, reply: Reply) {
+        let delay = if self.clients[client].is_gateway() {
+            Some(self.machine(node).chance.heavy_tail(INSIDE_MICROS))
+        } else {
+            self.network.send(End::Node(node), End::Client(client as u64)).first().copied()
+        };
+        if let Some(delay) = delay {
+            self.queue(delay, Item::Answer { client, id, reply });
+        }
     }
 }
 
@@ -363,6 +398,7 @@ fn new_machine(plan: &Plan, atlas: &Atlas, number: u64) -> Machine {
         tenant: Tenant::Down,
         life: 0,
         paused_until: SimTime(0),
+        last_inside: SimTime(0),
         wake_at: None,
         chance,
     }

@@ -40,9 +40,7 @@ impl Cluster {
                             format!("node {node} answered request {id}, which is answered or was never asked: {reply:?}"),
                         ));
                     };
-                    if let Some(delay) = self.network.send(End::Node(node), End::Client(client as u64)).first() {
-                        self.queue(*delay, Item::Answer { client, id, reply });
-                    }
+                    self.send_reply(node, client, id, reply);
                 }
                 Effect::Disk { user, op, order } => self.on_order(node, life, user, op, order),
                 Effect::Apply { group, entries } => self.on_store_work(node, StoreWork::Apply { group, entries }),

@@ -40,6 +40,8 @@ pub(super) struct Machine {
     /// Grows with each life, so that what was meant for an earlier one is recognised.
     pub(super) life: u64,
     pub(super) paused_until: SimTime,
+    /// When the last request of a gateway arrives.
+    pub(super) last_inside: SimTime,
     /// When the deadline that the process asked for is delivered.
     pub(super) wake_at: Option<SimTime>,
     pub(super) chance: Chance,
