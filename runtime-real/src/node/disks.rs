@@ -96,8 +96,12 @@ impl Disks {
     fn create(&self, file: File, size: u64) -> io::Result<()> {
         let path = self.path(file);
         let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        // Zeros are written, not only allocated: a sync of a later write then changes no metadata of the file.
-        let written = write_zeros(&made, size).and_then(|()| made.sync_all()).and_then(|()| sync_parent(&path));
+        let allocated = match file {
+            // Written, not only allocated: a sync of a later write then changes no metadata of the file.
+            File::LogSegment(_) => write_zeros(&made, size),
+            File::Extent(..) => allocate(&made, size),
+        };
+        let written = allocated.and_then(|()| made.sync_all()).and_then(|()| sync_parent(&path));
         if let Err(error) = written {
             // The core will try again under the same name once there is space.
             let _ = fs::remove_file(&path);
@@ -112,6 +116,16 @@ impl Disks {
         let path = self.path(file);
         fs::remove_file(&path)?;
         sync_parent(&path)
+    }
+}
+
+/// Reserves space that reads as zeros, so that a full drive says so here and not in the middle of a write.
+fn allocate(file: &fs::File, size: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::empty(), 0, size) {
+        // Some file systems cannot reserve.
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(size),
+        outcome => Ok(outcome?),
     }
 }
 
