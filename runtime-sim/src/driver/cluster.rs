@@ -33,6 +33,8 @@ const EVENTS_MAX: u64 = 3_000_000;
 pub(super) enum Item {
     /// An event reaches a process. A message of a peer reaches whatever life is there; all else only its own.
     Deliver { node: u64, life: Option<u64>, event: Event },
+    /// A client's request reaches a node.
+    Request { node: u64, client: usize, id: RequestId, request: Request },
     /// An order to a drive takes effect.
     Disk { node: u64, life: u64, user: DiskUser, op: OpId, order: DiskOrder, ordered: SimTime, done: SimTime },
     /// Work on a state store takes effect.
@@ -47,6 +49,14 @@ pub(super) enum Item {
     Answer { client: usize, id: RequestId, reply: Reply },
     /// Trouble strikes.
     Trouble(Trouble),
+}
+
+/// Who waits for a reply.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) client: usize,
+    pub(super) node: u64,
+    pub(super) life: u64,
 }
 
 /// Everything.
@@ -64,8 +74,8 @@ pub(super) struct Cluster {
     pub(super) healed: bool,
     pub(super) trace: Trace,
     pub(super) clients: Vec<Box<dyn Client>>,
-    /// Who asked each request that is not answered.
-    pub(super) askers: BTreeMap<RequestId, usize>,
+    /// Who asked each request that is not answered, and of which life of which node.
+    pub(super) askers: BTreeMap<RequestId, Asker>,
     pub(super) histories: Histories,
     next_id: u64,
     pub(super) canonical: CanonicalLog,
@@ -170,6 +180,14 @@ impl Cluster {
         }
         match item {
             Item::Deliver { node, life, event } => self.deliver(node, life, event).await,
+            Item::Request { node, client, id, request } => {
+                let machine = self.machine(node);
+                let life = machine.life;
+                if machine.is_running() {
+                    self.askers.insert(id, Asker { client, node, life });
+                }
+                self.deliver(node, Some(life), Event::Client { id, request }).await
+            }
             Item::Disk { node, life, user, op, order, ordered, done } => {
                 self.carry_out(node, life, user, op, &order, ordered, done)
             }
@@ -308,8 +326,7 @@ impl Cluster {
             }
             // A request's id names it: the network may lose it, and never doubles it.
             if let Some(delay) = self.network.send(End::Client(number as u64), End::Node(node)).first() {
-                self.askers.insert(id, number);
-                self.queue(*delay, Item::Deliver { node, life: None, event: Event::Client { id, request } });
+                self.queue(*delay, Item::Request { node, client: number, id, request });
             }
         }
         complaint.map_or(Ok(()), Err)
@@ -329,9 +346,12 @@ impl Cluster {
         let delay = machine.chance.heavy_tail(INSIDE_MICROS);
         let at = self.now.after(delay).max(machine.last_inside.after(1));
         machine.last_inside = at;
-        let life = Some(machine.life);
-        self.askers.insert(id, client);
-        self.queue_at(at, Item::Deliver { node, life, event: Event::Client { id, request } });
+        self.queue_at(at, Item::Request { node, client, id, request });
+    }
+
+    /// Whether a living process still owes somebody an answer.
+    pub(super) fn owes_answers(&self) -> bool {
+        self.askers.values().any(|asker| self.machines[&asker.node].lives(asker.life))
     }
 
     /// A node's reply on its way to the client.
@@ -351,7 +371,10 @@ impl Item {
     /// The process that a pause delays.
     fn process(&self) -> Option<u64> {
         match self {
-            Item::Deliver { node, .. } | Item::Deadline { node, .. } | Item::Store { node, .. } => Some(*node),
+            Item::Deliver { node, .. }
+            | Item::Request { node, .. }
+            | Item::Deadline { node, .. }
+            | Item::Store { node, .. } => Some(*node),
             Item::Disk { .. } | Item::Start { .. } | Item::Wake { .. } | Item::Answer { .. } | Item::Trouble(_) => None,
         }
     }

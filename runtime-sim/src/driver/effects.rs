@@ -34,13 +34,13 @@ impl Cluster {
                     }
                 }
                 Effect::Reply { id, reply } => {
-                    let Some(client) = self.askers.remove(&id) else {
+                    let Some(asker) = self.askers.remove(&id) else {
                         return Err(Complaint::new(
                             "each request has one reply",
                             format!("node {node} answered request {id}, which is answered or was never asked: {reply:?}"),
                         ));
                     };
-                    self.send_reply(node, client, id, reply);
+                    self.send_reply(node, asker.client, id, reply);
                 }
                 Effect::Disk { user, op, order } => self.on_order(node, life, user, op, order),
                 Effect::Apply { group, entries } => self.on_store_work(node, StoreWork::Apply { group, entries }),

@@ -179,6 +179,9 @@ impl Process {
 
 fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
     let config = order.config;
+    for disk in &order.disks {
+        disk.lock().expect("one thread runs the world").settle_directories();
+    }
     let planted = config.planted;
     let store = StateStore::with_backend(SimBackend::new(Arc::clone(&order.disks[0])), CACHE_BYTES).map_err(words)?;
     let mut applied = BTreeMap::new();

@@ -64,6 +64,10 @@ impl SimFile {
         now >= self.born
     }
 
+    pub(super) fn exist_durably(&mut self) {
+        self.born = SimTime(0);
+    }
+
     pub(super) fn write(&mut self, offset: u64, bytes: Bytes, done: SimTime) {
         put(&mut self.visible, offset, &bytes);
         self.unsynced.push(Unsynced::Write { offset, bytes, done });

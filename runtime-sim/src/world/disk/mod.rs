@@ -238,9 +238,17 @@ impl Disk {
     }
 
     /// Makes a log segment durable outside of any order, as a starting process does before it believes what it reads
-    /// there: a process that died may have left writes in the page cache that no sync covered.
+    /// there (`DISK-4`): a process that died may have left writes in the page cache that no sync covered.
     pub fn settle(&mut self, file: File) -> Result<(), DiskError> {
         self.sync(Name::Core(file), SimTime(u64::MAX)).map(drop)
+    }
+
+    /// Syncs the directories outside of any order (`DISK-4`): what exists will exist, what is gone stays gone.
+    pub fn settle_directories(&mut self) {
+        self.removed.clear();
+        for file in self.files.values_mut() {
+            file.exist_durably();
+        }
     }
 
     /// Reads outside of any order, as a starting process does.
