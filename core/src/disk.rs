@@ -35,11 +35,11 @@ pub enum DiskOrder {
     Create { file: File, size: u64 },
     /// Writes at `offset`; the file grows if need be. Visible to reads at completion, durable only after a sync.
     Write { file: File, offset: u64, bytes: Bytes },
-    /// Makes every completed write of the file durable (`fdatasync`).
+    /// Makes every completed write of the file durable (`fdatasync`). DISK-1
     Sync { file: File },
     /// Reads `length` bytes at `offset`; fewer when the file ends before.
     Read { file: File, offset: u64, length: u32 },
-    /// Removes the file and syncs the directory.
+    /// Removes the file and syncs the directory. DISK-2
     Remove { file: File },
 }
 
