@@ -177,8 +177,9 @@ impl Node {
         match asker {
             Asker::Client(client) => reply(client, Reply::Queried(answer), out),
             Asker::Open(client) => {
-                self.opening.remove(&client);
+                let is_wanted = self.opening.remove(&client);
                 match answer {
+                    QueryAnswer::Object(_) if !is_wanted => unavailable(client, Unavailable::UnknownHandle, out),
                     QueryAnswer::Object(object) => {
                         self.opens.insert(client, Opened { object: object.clone() });
                         reply(client, Reply::Opened(object), out);
