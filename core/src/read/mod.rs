@@ -7,6 +7,9 @@
 //! Not here: which version an object's name stands for (`state`), and keeping a version from being reclaimed while it
 //! is read (`node::objects`).
 
+#[cfg(test)]
+mod tests;
+
 use crate::shards::ShardKey;
 use crate::stripe::{Open, OpenError, Opened, Profile};
 use crate::types::DriveId;

@@ -63,9 +63,7 @@ fn golden() -> Vec<(&'static str, Bytes)> {
 }
 
 fn unhex(hex: &str) -> Bytes {
-    let digits: Vec<u8> =
-        hex.chars().filter(|c| *c != ' ').map(|c| c.to_digit(16).expect("a hex digit") as u8).collect();
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("two hex digits")).collect()
 }
 
 #[test]
