@@ -131,8 +131,8 @@ fn key_clients(plan: &mut Plan, chance: &mut Chance) {
             operations: 10_000,
             think_micros: busy * MILLIS,
             patience_micros: *chance.pick(&[100, 400, 1_500]) * MILLIS,
-            only_reads: number > 0 && chance.below(3) == 0,
-            session: chance.below(3) > 0,
+            only_reads: false,
+            session: number > 0 && chance.below(3) > 0,
             hedge_per_million: *chance.pick(&[0, 100_000, 500_000]),
             value_size_max: *chance.pick(&[16, 200, 2_000]),
         })
@@ -140,12 +140,15 @@ fn key_clients(plan: &mut Plan, chance: &mut Chance) {
     limit(plan);
 }
 
-/// Bounds the history of each key, since judging it takes time that grows with it.
+/// Bounds the history of each key, since judging it takes time that grows with it, and lets one client in three only
+/// read: such a client stays with a leader that serves it, long after the leader has ceased to be one.
 fn limit(plan: &mut Plan) {
     let clients = plan.key_clients.len().max(1);
     let each = u32::try_from(240 / clients).expect("small");
-    for client in &mut plan.key_clients {
-        client.operations = each;
+    for (number, client) in plan.key_clients.iter_mut().enumerate() {
+        client.only_reads = number % 3 == 2;
+        client.session &= !client.only_reads;
+        client.operations = if client.only_reads { 3 * each } else { each };
     }
 }
 
@@ -157,8 +160,10 @@ fn elections(plan: &mut Plan, chance: &mut Chance) {
     plan.nodes = *chance.pick(&[3, 3, 5]);
     key_clients(plan, chance);
     for (number, client) in plan.key_clients.iter_mut().enumerate() {
-        client.think_micros = *chance.pick(&[3, 10]) * MILLIS;
+        client.think_micros = *chance.pick(&[10, 30]) * MILLIS;
         client.only_reads = number % 2 == 1;
+        client.session &= !client.only_reads;
+        client.operations = if client.only_reads { 600 } else { 200 };
         client.patience_micros = *chance.pick(&[30, 200]) * MILLIS;
     }
     plan.drift_ppm_max = *chance.pick(&[0, 20_000, 200_000]);
@@ -168,9 +173,9 @@ fn elections(plan: &mut Plan, chance: &mut Chance) {
     plan.network.delay_micros = *chance.pick(&[100, 500, 2_000, 8_000]);
     plan.disk.delay_micros = 20;
     plan.disk.sync_micros = *chance.pick(&[200, 2_000, 10_000]);
-    plan.trouble.depose_per_million = *chance.pick(&[200_000, 600_000]);
+    plan.trouble.depose_per_million = *chance.pick(&[300_000, 1_000_000]);
     plan.trouble.upset_per_million = *chance.pick(&[0, 600_000]);
-    plan.trouble.partition_micros = plan.span_micros / *chance.pick(&[20, 50]);
+    plan.trouble.partition_micros = *chance.pick(&[0, plan.span_micros / 20, plan.span_micros / 50]);
     plan.trouble.power_loss_micros = *chance.pick(&[0, plan.span_micros / 8]);
     plan.trouble.death_micros = 0;
     plan.trouble.pause_micros = 0;

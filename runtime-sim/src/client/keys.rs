@@ -175,6 +175,11 @@ impl KeyClient {
             What::OpenSession => true,
             What::Act { action, stamp, .. } => action == KeyAction::Get || stamp.is_some(),
         };
+        if let What::Act { action: KeyAction::Get, .. } = under_way.what {
+            // A get that nobody answered says nothing: the next attempt is a new one.
+            under_way.attempts.clear();
+            under_way.call = desk.now;
+        }
         if again && desk.now < under_way.give_up {
             self.attempt(desk);
         } else {

@@ -174,8 +174,7 @@ impl Cluster {
     async fn happen(&mut self, item: Item) -> Outcome {
         let until = item.process().map_or(SimTime(0), |node| self.machine(node).paused_until);
         if until > self.now {
-            // A paused process sees everything later, in the order in which it came.
-            self.queue_at(until, item);
+            self.queue_after_pause(until, item);
             return Ok(());
         }
         match item {
@@ -345,7 +344,34 @@ impl Cluster {
 /// Typical time of a hop inside of a process, in microseconds.
 const INSIDE_MICROS: u64 = 30;
 
+/// How far apart what waited for a paused process arrives, in microseconds.
+const WAKING_MICROS: u64 = 2_000;
+
 impl Cluster {
+    /// A paused process sees everything later, and in any order: what came by different ways (timers, links, drives)
+    /// races for its attention when it wakes. Only what came by one way stays in order.
+    fn queue_after_pause(&mut self, until: SimTime, item: Item) {
+        let Some(node) = item.process() else { return };
+        let machine = self.machine(node);
+        let mut at = until.after(machine.chance.below(WAKING_MICROS));
+        match &item {
+            Item::Request { life: Some(_), .. } => {
+                at = at.max(machine.last_inside.after(1));
+                machine.last_inside = at;
+            }
+            Item::Deadline { .. } => machine.wake_at = Some(at),
+            Item::Deliver { .. }
+            | Item::Request { .. }
+            | Item::Disk { .. }
+            | Item::Store { .. }
+            | Item::Start { .. }
+            | Item::Wake { .. }
+            | Item::Answer { .. }
+            | Item::Trouble(_) => {}
+        }
+        self.queue_at(at, item);
+    }
+
     /// A gateway's request to the process that it is part of: kept in order, and lost only with the process.
     fn send_inside(&mut self, client: usize, node: u64, id: RequestId, request: Request) {
         let machine = self.machines.get_mut(&node).expect("the plan named this node");

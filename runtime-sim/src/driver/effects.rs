@@ -75,7 +75,7 @@ impl Cluster {
                 if *role == "leader" {
                     self.canonical.on_leader(node, *group, *term)?;
                 }
-                self.on_role(node, role);
+                self.on_role(node, *group, role);
             }
             Trace::Suspect(what) => self.note(format_args!("n{node}"), format_args!("suspects: {what}")),
             Trace::Note(what) => self.note(format_args!("n{node}"), format_args!("notes: {what}")),

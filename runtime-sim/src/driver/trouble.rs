@@ -6,6 +6,7 @@ use crate::chance::Chance;
 use crate::world::MILLIS;
 use crate::world::atlas::Target;
 use crate::world::network::Partition;
+use anvil_core::types::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A kind of trouble.
@@ -79,15 +80,16 @@ impl Cluster {
 
     /// A node changed its role. What makes elections hard is not that trouble is frequent but that it comes when a
     /// leader or a vote is new, so that is when some of it is sent.
-    pub(super) fn on_role(&mut self, node: u64, role: &str) {
-        if self.healed {
+    pub(super) fn on_role(&mut self, node: u64, group: GroupId, role: &str) {
+        // One group is enough: two would disturb each other's elections before they get anywhere.
+        if self.healed || group != GroupId::REGION {
             return;
         }
         let numbers = self.numbers.clone();
         let rates = self.plan.trouble;
         let chance = &mut self.troubles.elections;
         let (depose, upset) = (chance.hits(rates.depose_per_million), chance.hits(rates.upset_per_million));
-        let soon = *chance.pick(&[2 * MILLIS, 10 * MILLIS, 60 * MILLIS]);
+        let soon = *chance.pick(&[2 * MILLIS, 10 * MILLIS, 60 * MILLIS, 400 * MILLIS]);
         let (after, victim) = (chance.below(soon), *chance.pick(&numbers));
         if role == "leader" && depose {
             self.queue(after, Item::Trouble(Trouble::Depose(node)));
@@ -104,6 +106,13 @@ impl Cluster {
         match kind {
             Trouble::Depose(node) => {
                 let partition = Partition::Symmetric { side: BTreeSet::from([node]) };
+                if self.troubles.elections.below(2) == 0 {
+                    // A leader that stood still for a while does not know what it missed.
+                    let pause = self.troubles.elections.below(1_000 * MILLIS);
+                    let until = self.now.after(pause);
+                    self.machine(node).paused_until = until;
+                    self.note(format_args!("n{node}"), format_args!("pauses for {pause} us"));
+                }
                 self.note(format_args!("network"), format_args!("{partition:?}"));
                 self.strike("a new leader was cut off");
                 self.network.set_partition(partition);
