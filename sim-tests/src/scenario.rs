@@ -132,6 +132,7 @@ fn key_clients(plan: &mut Plan, chance: &mut Chance) {
             think_micros: busy * MILLIS,
             patience_micros: *chance.pick(&[100, 400, 1_500]) * MILLIS,
             only_reads: false,
+            stray_per_million: *chance.pick(&[20_000, 125_000]),
             session: number > 0 && chance.below(3) > 0,
             hedge_per_million: *chance.pick(&[0, 100_000, 500_000]),
             value_size_max: *chance.pick(&[16, 200, 2_000]),
@@ -156,29 +157,68 @@ fn keys(plan: &mut Plan, chance: &mut Chance) {
     key_clients(plan, chance);
 }
 
+/// Three kinds of trouble that are dangerous only at one moment of an election, each with the clients and the speed
+/// that make it likely.
 fn elections(plan: &mut Plan, chance: &mut Chance) {
     plan.nodes = *chance.pick(&[3, 3, 5]);
     key_clients(plan, chance);
-    for (number, client) in plan.key_clients.iter_mut().enumerate() {
-        client.think_micros = *chance.pick(&[10, 30]) * MILLIS;
-        client.only_reads = number % 2 == 1;
-        client.session &= !client.only_reads;
-        client.operations = if client.only_reads { 600 } else { 200 };
-        client.patience_micros = *chance.pick(&[30, 200]) * MILLIS;
-    }
-    plan.drift_ppm_max = *chance.pick(&[0, 20_000, 200_000]);
     plan.node.election_timeout = Duration::from_millis(150);
     plan.node.heartbeat_interval = Duration::from_millis(30);
-    plan.node.append_bytes_max = *chance.pick(&[1, 1, 200]);
-    plan.network.delay_micros = *chance.pick(&[100, 500, 2_000, 8_000]);
     plan.disk.delay_micros = 20;
-    plan.disk.sync_micros = *chance.pick(&[200, 2_000, 10_000]);
-    plan.trouble.depose_per_million = *chance.pick(&[300_000, 1_000_000]);
-    plan.trouble.upset_per_million = *chance.pick(&[0, 600_000]);
-    plan.trouble.partition_micros = *chance.pick(&[0, plan.span_micros / 20, plan.span_micros / 50]);
-    plan.trouble.power_loss_micros = *chance.pick(&[0, plan.span_micros / 8]);
     plan.trouble.death_micros = 0;
     plan.trouble.pause_micros = 0;
+    plan.trouble.power_loss_micros = *chance.pick(&[0, plan.span_micros / 8]);
+    plan.trouble.partition_micros = *chance.pick(&[0, plan.span_micros / 50]);
+    plan.trouble.depose_per_million = *chance.pick(&[600_000, 1_000_000]);
+    plan.trouble.depose_pause_per_million = 0;
+    plan.trouble.upset_per_million = 0;
+    match chance.below(3) {
+        0 => stale_leaders(plan, chance),
+        1 => short_leaders(plan, chance),
+        _ => upset_votes(plan, chance),
+    }
+}
+
+/// Leaders that stand still while another is elected, and wake to a client that asks them.
+fn stale_leaders(plan: &mut Plan, chance: &mut Chance) {
+    plan.network.delay_micros = *chance.pick(&[100, 500]);
+    plan.disk.sync_micros = *chance.pick(&[200, 1_000]);
+    plan.drift_ppm_max = *chance.pick(&[0, 200_000]);
+    plan.trouble.depose_micros_max = 400 * MILLIS;
+    plan.trouble.depose_pause_per_million = 700_000;
+    for (number, client) in plan.key_clients.iter_mut().enumerate() {
+        client.keys = 1;
+        client.think_micros = 10 * MILLIS;
+        client.only_reads = number % 2 == 1;
+        client.session &= !client.only_reads;
+        client.stray_per_million = if client.only_reads { 500_000 } else { 125_000 };
+        client.patience_micros = if client.only_reads { 300 * MILLIS } else { 60 * MILLIS };
+        client.operations = if client.only_reads { 400 } else { 150 };
+    }
+}
+
+/// Leaders that are cut off before they have replicated an entry of their own term (Raft figure 8).
+fn short_leaders(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = 3;
+    plan.network = NetworkRates { delay_micros: *chance.pick(&[1_000, 4_000]), ..NetworkRates::default() };
+    plan.disk.sync_micros = *chance.pick(&[500, 4_000]);
+    plan.node.append_bytes_max = 1;
+    plan.trouble.depose_micros_max = *chance.pick(&[8 * MILLIS, 40 * MILLIS]);
+    plan.trouble.power_loss_micros = 0;
+    plan.trouble.partition_micros = 0;
+    for client in &mut plan.key_clients {
+        client.think_micros = 10 * MILLIS;
+        client.patience_micros = 30 * MILLIS;
+    }
+}
+
+/// Voters that lose power for a moment while their vote is on its way to disk.
+fn upset_votes(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = 5;
+    plan.network.delay_micros = *chance.pick(&[4_000, 8_000]);
+    plan.disk.sync_micros = *chance.pick(&[5_000, 10_000]);
+    plan.trouble.depose_micros_max = 60 * MILLIS;
+    plan.trouble.upset_per_million = 1_000_000;
 }
 
 fn snapshots(plan: &mut Plan, chance: &mut Chance) {

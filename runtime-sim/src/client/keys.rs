@@ -25,6 +25,8 @@ pub struct KeyHabits {
     pub patience_micros: u64,
     /// Only gets.
     pub only_reads: bool,
+    /// Attempts that go to a random node instead of the one that answered last.
+    pub stray_per_million: u64,
     /// Whether changes are stamped and sent again until they are answered.
     pub session: bool,
     /// Sends a stamped change to two nodes at once, this often.
@@ -154,7 +156,7 @@ impl KeyClient {
         let request = request_of(under_way.what, desk);
         let stamped = matches!(under_way.what, What::Act { stamp: Some(_), .. });
         let random = *self.chance.pick(desk.nodes);
-        let strays = self.chance.below(8) == 0;
+        let strays = self.chance.hits(self.habits.stray_per_million);
         let node = self.target.filter(|_| !strays).unwrap_or(random);
         let hedges = self.chance.hits(self.habits.hedge_per_million) && stamped;
         under_way.attempts.insert(desk.send(node, request.clone()));

@@ -30,6 +30,9 @@ pub(super) enum Trouble {
     Upset(u64),
 }
 
+/// How soon after a candidacy a voter loses power, at the latest: while the record of its vote is on its way to disk.
+const UPSET_MICROS_MAX: u64 = 30 * MILLIS;
+
 /// How often each kind strikes, and the streams that say where.
 #[derive(Debug)]
 pub(super) struct Troubles {
@@ -89,13 +92,13 @@ impl Cluster {
         let rates = self.plan.trouble;
         let chance = &mut self.troubles.elections;
         let (depose, upset) = (chance.hits(rates.depose_per_million), chance.hits(rates.upset_per_million));
-        let soon = *chance.pick(&[2 * MILLIS, 10 * MILLIS, 60 * MILLIS, 400 * MILLIS]);
-        let (after, victim) = (chance.below(soon), *chance.pick(&numbers));
+        let (after, soon) = (chance.below(rates.depose_micros_max.max(1)), chance.below(UPSET_MICROS_MAX));
+        let victim = *chance.pick(&numbers);
         if role == "leader" && depose {
             self.queue(after, Item::Trouble(Trouble::Depose(node)));
         }
         if role == "candidate" && upset {
-            self.queue(after, Item::Trouble(Trouble::Upset(victim)));
+            self.queue(soon, Item::Trouble(Trouble::Upset(victim)));
         }
     }
 
@@ -106,8 +109,7 @@ impl Cluster {
         match kind {
             Trouble::Depose(node) => {
                 let partition = Partition::Symmetric { side: BTreeSet::from([node]) };
-                if self.troubles.elections.below(2) == 0 {
-                    // A leader that stood still for a while does not know what it missed.
+                if self.troubles.elections.hits(self.plan.trouble.depose_pause_per_million) {
                     let pause = self.troubles.elections.below(1_000 * MILLIS);
                     let until = self.now.after(pause);
                     self.machine(node).paused_until = until;

@@ -49,6 +49,10 @@ pub struct TroubleRates {
     pub partition_micros: u64,
     /// How often a node that just became leader is cut off from the others soon after.
     pub depose_per_million: u64,
+    /// How soon, at the latest.
+    pub depose_micros_max: u64,
+    /// How often it stands still meanwhile, so that it does not know what it missed when it wakes.
+    pub depose_pause_per_million: u64,
     /// How often some node loses power for a moment soon after a node became a candidate, when votes are under way.
     pub upset_per_million: u64,
     /// Mean time between jumps of one wall clock.
@@ -97,6 +101,8 @@ impl TroubleRates {
             pause_micros_max: *chance.pick(&[20 * MILLIS, 300 * MILLIS, 2 * SECONDS]),
             partition_micros: *chance.pick(&[0, span_micros / 10, span_micros / 4]),
             depose_per_million: *chance.pick(&[0, 0, 100_000, 400_000]),
+            depose_micros_max: *chance.pick(&[2 * MILLIS, 10 * MILLIS, 60 * MILLIS, 400 * MILLIS]),
+            depose_pause_per_million: *chance.pick(&[0, 500_000]),
             upset_per_million: *chance.pick(&[0, 0, 50_000, 200_000]),
             jump_micros: *chance.pick(&[0, 0, span_micros / 3]),
             jump_ms_max: *chance.pick(&[100, 5_000, 600_000]),
