@@ -117,7 +117,7 @@ fn node(chance: &mut Chance) -> NodePlan {
         prepare_ttl: Duration::from_millis(*chance.pick(&[500, 3_000])),
         sweep_interval: Duration::from_millis(*chance.pick(&[100, 500])),
         segment_size: *chance.pick(&[16 << 10, 64 << 10]),
-        extent_size: *chance.pick(&[128 << 10, 512 << 10]),
+        extent_size: *chance.pick(&[32 << 10, 128 << 10, 512 << 10]),
     }
 }
 
@@ -250,7 +250,7 @@ fn object_clients(plan: &mut Plan, chance: &mut Chance) {
     plan.object_clients = (0..clients)
         .map(|_| ObjectHabits {
             objects,
-            operations: u32::try_from(120 / clients).expect("small"),
+            operations: u32::try_from(200 / clients).expect("small"),
             think_micros: busy * MILLIS,
             patience_micros: *chance.pick(&[500, 3_000]) * MILLIS,
             size_max: *chance.pick(&[600, 5_000, 30_000]),
@@ -280,7 +280,8 @@ fn objects(plan: &mut Plan, chance: &mut Chance) {
     plan.drives = u16::try_from(chance.between(1, 6)).expect("small");
     plan.profile = profile(plan.drives);
     object_clients(plan, chance);
-    plan.trouble.power_loss_micros = plan.span_micros / *chance.pick(&[3, 8]);
+    plan.trouble.power_loss_micros = plan.span_micros / *chance.pick(&[3, 8, 20]);
+    plan.trouble.down_micros_max = *chance.pick(&[20, 300]) * MILLIS;
 }
 
 fn rot(plan: &mut Plan, chance: &mut Chance) {

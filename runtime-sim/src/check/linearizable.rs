@@ -51,7 +51,7 @@ pub enum Verdict {
 }
 
 /// Most steps of a search. A history of a simulated key needs a few hundred.
-const STEPS_MAX: usize = 2_000_000;
+const STEPS_MAX: usize = 500_000;
 
 /// Entries of the history in time order: a call (`is_call`) or an end of operation `operation`.
 #[derive(Clone, Copy, Debug)]

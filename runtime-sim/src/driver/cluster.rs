@@ -76,6 +76,7 @@ pub(super) struct Cluster {
     pub(super) clients: Vec<Box<dyn Client>>,
     /// Who asked each request that is not answered, and of which life of which node.
     pub(super) askers: BTreeMap<RequestId, Asker>,
+    requests_on_their_way: u64,
     pub(super) histories: Histories,
     next_id: u64,
     pub(super) canonical: CanonicalLog,
@@ -105,6 +106,7 @@ impl Cluster {
             trace: Trace::new(plan.readable),
             clients: Vec::new(),
             askers: BTreeMap::new(),
+            requests_on_their_way: 0,
             histories: Histories::default(),
             next_id: 0,
             canonical: CanonicalLog::default(),
@@ -180,6 +182,7 @@ impl Cluster {
         match item {
             Item::Deliver { node, life, event } => self.deliver(node, life, event).await,
             Item::Request { node, life, client, id, request } => {
+                self.requests_on_their_way -= 1;
                 let machine = self.machine(node);
                 let is_there = life.map_or(machine.is_running(), |life| machine.lives(life));
                 if !is_there {
@@ -334,6 +337,7 @@ impl Cluster {
             }
             // A request's id names it: the network may lose it, and never doubles it.
             if let Some(delay) = self.network.send(End::Client(number as u64), End::Node(node)).first() {
+                self.requests_on_their_way += 1;
                 self.queue(*delay, Item::Request { node, life: None, client: number, id, request });
             }
         }
@@ -382,12 +386,14 @@ impl Cluster {
         let at = self.now.after(delay).max(machine.last_inside.after(1));
         machine.last_inside = at;
         let life = Some(machine.life);
+        self.requests_on_their_way += 1;
         self.queue_at(at, Item::Request { node, life, client, id, request });
     }
 
-    /// Whether a living process still owes somebody an answer.
+    /// Whether a request is on its way, or a living process still owes somebody an answer.
     pub(super) fn owes_answers(&self) -> bool {
-        self.askers.values().any(|asker| self.machines[&asker.node].lives(asker.life))
+        self.requests_on_their_way > 0
+            || self.askers.values().any(|asker| self.machines[&asker.node].lives(asker.life))
     }
 
     /// A node's reply on its way to the client.

@@ -113,6 +113,10 @@ impl SimFile {
 
     /// Pulls the plug.
     pub(super) fn lose_power(&mut self, tearing: Tearing, chance: &mut Chance) {
+        self.born = SimTime(0);
+        if self.unsynced.is_empty() {
+            return;
+        }
         for change in std::mem::take(&mut self.unsynced) {
             match change {
                 Unsynced::Resize { size } => {
@@ -125,7 +129,6 @@ impl SimFile {
             }
         }
         self.visible.clone_from(&self.durable);
-        self.born = SimTime(0);
     }
 
     /// Where written bytes are: offsets in the durable image that are not zero. Used to aim damage.
