@@ -7,6 +7,9 @@
 //! - `DISK-1` A file's bytes are durable only after a [`DiskOrder::Sync`] that was ordered after their write completed.
 //! - `DISK-2` `Create` and `Remove` are durable when they complete: the runtime syncs the directory.
 //! - `DISK-3` A failed sync is fatal and never retried: the kernel may have dropped the dirty pages.
+//! - `DISK-4` What recovery reads of the log is durable: the runtime syncs each segment, and the directories of segments
+//!   and extents, before it reads. A process that was killed leaves writes in the page cache that no sync covered, and
+//!   the next power loss would take what was recovered, and perhaps acknowledged, from them.
 
 use crate::types::DriveId;
 use alloc::string::String;
@@ -32,11 +35,11 @@ pub enum DiskOrder {
     Create { file: File, size: u64 },
     /// Writes at `offset`; the file grows if need be. Visible to reads at completion, durable only after a sync.
     Write { file: File, offset: u64, bytes: Bytes },
-    /// Makes every completed write of the file durable (`fdatasync`).
+    /// Makes every completed write of the file durable (`fdatasync`). DISK-1
     Sync { file: File },
     /// Reads `length` bytes at `offset`; fewer when the file ends before.
     Read { file: File, offset: u64, length: u32 },
-    /// Removes the file and syncs the directory.
+    /// Removes the file and syncs the directory. DISK-2
     Remove { file: File },
 }
 

@@ -163,6 +163,7 @@ impl Writer {
             let oldest = self.in_flight.remove(0);
             stored(oldest).await?;
         }
+        // CLIENT-1
         let permit = Arc::clone(&self.client.stripes).acquire_owned().await.map_err(|_| ClientError::Stopping)?;
         let (sender, receiver) = oneshot::channel();
         let request = Request::WriteStripe { write: self.id, index: self.next_stripe, bytes };

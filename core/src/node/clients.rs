@@ -103,6 +103,7 @@ impl Node {
     }
 
     pub(super) fn on_computed(&mut self, id: WorkId, product: Product, out: &mut Vec<Effect>) {
+        // NODE-2: the work is taken out, so that its request is answered, or handed on, once.
         let work = self.work.remove(&id).expect("only ordered work ends");
         match (work, product) {
             (Work::SealInline { client, target, version, wrapped, size }, Product::SealedInline(sealed)) => {
@@ -124,6 +125,7 @@ impl Node {
 
     /// The state machine answered a command.
     pub(super) fn on_answered(&mut self, id: RequestId, answer: Answer, out: &mut Vec<Effect>) {
+        // NODE-2: refused or answered, whichever comes first takes the proposal out.
         let Some(proposer) = self.proposals.remove(&id) else { return };
         match proposer {
             Proposer::Client(client) => reply(client, Reply::Answer(answer), out),
@@ -175,8 +177,9 @@ impl Node {
         match asker {
             Asker::Client(client) => reply(client, Reply::Queried(answer), out),
             Asker::Open(client) => {
-                self.opening.remove(&client);
+                let is_wanted = self.opening.remove(&client);
                 match answer {
+                    QueryAnswer::Object(_) if !is_wanted => unavailable(client, Unavailable::UnknownHandle, out),
                     QueryAnswer::Object(object) => {
                         self.opens.insert(client, Opened { object: object.clone() });
                         reply(client, Reply::Opened(object), out);

@@ -265,6 +265,8 @@ impl Node {
     }
 
     pub(super) fn on_close(&mut self, id: RequestId, open: RequestId, out: &mut Vec<Effect>) {
+        // The client may leave before its open is answered: nobody would close what is opened after that.
+        self.opening.remove(&open);
         self.opens.remove(&open);
         reply(id, Reply::Closed, out);
         self.reclaim_unpinned(out);

@@ -119,9 +119,10 @@ impl Node {
     fn resolve_expired(&mut self, out: &mut Vec<Effect>) {
         let mut expired: BTreeMap<VersionId, WallTime> = BTreeMap::new();
         let hasty = planted!(self.config.planted, SweepInFlight);
+        let pinned = self.pinned();
         for undecided in self.stores.values().flat_map(|store| store.undecided()) {
-            // SWEEP-2
-            let ours = self.alive.contains(&undecided.version);
+            // SWEEP-2, and OBJ-1: nothing could be done about a body that somebody reads.
+            let ours = self.alive.contains(&undecided.version) || pinned.contains(&undecided.version);
             if hasty || (!ours && undecided.expires < self.now.wall) {
                 let expires = expired.entry(undecided.version).or_default();
                 *expires = undecided.expires.max(*expires);
@@ -145,7 +146,14 @@ impl Node {
         let Answer::Resolved(fates) = answer else { panic!("a question for fates was answered by {answer:?}") };
         assert_eq!(fates.len(), versions.len(), "one fate for each version asked");
         let drives: Vec<_> = self.stores.keys().copied().collect();
+        // OBJ-1: a body in the reclaim queue is void too, and a reader may still have it open or be about to. It stays
+        // undecided here, so it is asked for again.
+        let pinned = self.pinned();
+        let is_opening = !self.opening.is_empty();
         for (&version, fate) in versions.iter().zip(fates) {
+            if fate == Fate::Void && (is_opening || pinned.contains(&version)) {
+                continue;
+            }
             for &drive in &drives {
                 match fate {
                     Fate::Committed => self.step_store(drive, shards::Event::Commit { version }, out),
@@ -172,6 +180,11 @@ impl Node {
         self.reclaim_unpinned(out);
     }
 
+    /// Bodies that a client has open.
+    fn pinned(&self) -> BTreeSet<VersionId> {
+        self.opens.values().flat_map(|open| &open.object.bodies).map(|body| body.version).collect()
+    }
+
     /// Deletes what waits and is pinned by nobody. Called whenever an open was answered or closed.
     pub(super) fn reclaim_unpinned(&mut self, out: &mut Vec<Effect>) {
         let Reclaiming::Waiting { openings, .. } = &mut self.sweep.reclaim else { return };
@@ -183,8 +196,7 @@ impl Node {
             return;
         };
         // OBJ-1
-        let pinned: BTreeSet<VersionId> =
-            self.opens.values().flat_map(|open| &open.object.bodies).map(|b| b.version).collect();
+        let pinned = self.pinned();
         let free: Vec<Reclaim> = bodies.into_iter().filter(|body| !pinned.contains(&body.version)).collect();
         if free.is_empty() {
             self.sweep.end_reclaim(ReclaimEnd::Refused);

@@ -7,6 +7,9 @@
 //! Not here: which version an object's name stands for (`state`), and keeping a version from being reclaimed while it
 //! is read (`node::objects`).
 
+#[cfg(test)]
+mod tests;
+
 use crate::shards::ShardKey;
 use crate::stripe::{Open, OpenError, Opened, Profile};
 use crate::types::DriveId;
@@ -76,6 +79,7 @@ impl Read {
                 *slot = record.map_or(Position::Gone, Position::Loaded);
                 self.load_more(out);
             }
+            // READ-1: the one way by which plaintext leaves.
             Event::Opened(Ok(opened)) => {
                 let lost = (0u8..).zip(&self.positions).filter(|(_, position)| **position == Position::Gone);
                 let mut damaged: Vec<u8> = lost.map(|(index, _)| index).collect();

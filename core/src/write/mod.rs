@@ -12,6 +12,9 @@
 //!
 //! Not here: the decision itself (`state::objects`), and the sweep of what is never decided (`node::sweep`).
 
+#[cfg(test)]
+mod tests;
+
 use crate::disk::DiskError;
 use crate::planted::{Planted, planted};
 use crate::shards::ShardKey;

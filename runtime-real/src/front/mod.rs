@@ -69,6 +69,7 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings) -> R
         .route("/-/metrics", get(status::metrics))
         .route("/-/session", post(kv::open_session))
         .layer(middleware::from_fn_with_state(guard, admin::check));
+    // FRONT-2: what comes after the merge is outside of the guard.
     Router::new()
         .merge(guarded)
         .route("/-/health", get(status::health))

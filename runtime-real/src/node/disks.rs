@@ -59,15 +59,26 @@ impl Disks {
         Ok(bytes.into())
     }
 
-    /// The content of every log segment, in sequence.
+    /// The content of every log segment, in sequence. Each is synced before it is read, and the directory too: a process
+    /// that was killed may have left writes in the page cache that no sync covered, and the log takes what it reads
+    /// for durable.
     pub(super) fn log_segments(&self) -> io::Result<Vec<(u64, Bytes)>> {
-        let files = list(&self.roots[&DriveId(0)].join("log"), "log")?;
-        files.into_iter().map(|(sequence, path)| Ok((sequence, fs::read(path)?.into()))).collect()
+        let directory = self.roots[&DriveId(0)].join("log");
+        fs::File::open(&directory)?.sync_all()?;
+        let mut segments = Vec::new();
+        for (sequence, path) in list(&directory, "log")? {
+            OpenOptions::new().write(true).open(&path)?.sync_all()?;
+            segments.push((sequence, fs::read(path)?.into()));
+        }
+        Ok(segments)
     }
 
-    /// The extents of a drive.
+    /// The extents of a drive. The directory is synced first: a removal that a killed process left unsynced would be
+    /// undone by a power loss. The content is synced by the shard store itself.
     pub(super) fn extents(&self, drive: DriveId) -> io::Result<shards::Listing> {
-        let files = list(&self.roots[&drive].join("shards"), "ext")?;
+        let directory = self.roots[&drive].join("shards");
+        fs::File::open(&directory)?.sync_all()?;
+        let files = list(&directory, "ext")?;
         let sized = files.into_iter().map(|(sequence, path)| Ok((sequence, fs::metadata(path)?.len())));
         Ok(shards::Listing { extents: sized.collect::<io::Result<_>>()? })
     }
@@ -96,8 +107,12 @@ impl Disks {
     fn create(&self, file: File, size: u64) -> io::Result<()> {
         let path = self.path(file);
         let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        // Zeros are written, not only allocated: a sync of a later write then changes no metadata of the file.
-        let written = write_zeros(&made, size).and_then(|()| made.sync_all()).and_then(|()| sync_parent(&path));
+        let allocated = match file {
+            // Written, not only allocated: a sync of a later write then changes no metadata of the file.
+            File::LogSegment(_) => write_zeros(&made, size),
+            File::Extent(..) => allocate(&made, size),
+        };
+        let written = allocated.and_then(|()| made.sync_all()).and_then(|()| sync_parent(&path));
         if let Err(error) = written {
             // The core will try again under the same name once there is space.
             let _ = fs::remove_file(&path);
@@ -112,6 +127,16 @@ impl Disks {
         let path = self.path(file);
         fs::remove_file(&path)?;
         sync_parent(&path)
+    }
+}
+
+/// Reserves space that reads as zeros, so that a full drive says so here and not in the middle of a write.
+fn allocate(file: &fs::File, size: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::empty(), 0, size) {
+        // Some file systems cannot reserve.
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(size),
+        outcome => Ok(outcome?),
     }
 }
 

@@ -114,6 +114,7 @@ impl Gateway {
         if held.size != length {
             return Err(incomplete());
         }
+        // IN-1: `finish` saw the whole body, and here its claims are held against it; only then may it be decided.
         let checksums = claims.verify(&held.digests, req.trailing_headers.as_ref())?;
         let etag = names::single(held.digests.md5);
         let metadata = Metadata { checksums, ..metadata };

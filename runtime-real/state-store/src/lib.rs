@@ -2,11 +2,11 @@
 //!
 //! Both runtimes use this same code, the simulator with a storage backend over its simulated disk.
 //!
-//! - `STATE-1` A batch of entries and the applied position that it leads to become visible in one transaction.
-//! - `STATE-2` Applying does not sync (`Durability::None`); a checkpoint does, and makes everything applied before it
+//! - `REDB-1` A batch of entries and the applied position that it leads to become visible in one transaction.
+//! - `REDB-2` Applying does not sync (`Durability::None`); a checkpoint does, and makes everything applied before it
 //!   durable. Checkpoints save the allocator state (quick-repair), or reopening a large file after a crash would take
 //!   minutes.
-//! - `STATE-3` Opening verifies the checksum of every page in use; a file altered since it was written is refused.
+//! - `REDB-3` Opening verifies the checksum of every page in use; a file altered since it was written is refused.
 
 use anvil_core::planted::Planted;
 use anvil_core::rows::{Rows, RowsError, RowsMut, Scan};
@@ -77,7 +77,7 @@ impl StateStore {
         self.read(|rows| state::applied(group, rows))
     }
 
-    /// Applies committed entries (`STATE-1`). Returns the new applied position and the answers.
+    /// Applies committed entries (`REDB-1`). Returns the new applied position and the answers.
     pub fn apply(
         &self,
         group: GroupId,
@@ -94,7 +94,7 @@ impl StateStore {
         self.read(|rows| state::query(group, query, rows))
     }
 
-    /// Makes everything applied so far durable (`STATE-2`).
+    /// Makes everything applied so far durable (`REDB-2`).
     pub fn checkpoint(&self) -> Result<(), RowsError> {
         self.write(true, |_| Ok(()))
     }
@@ -154,7 +154,7 @@ fn in_table<T, E: From<RowsError>>(
 fn builder(cache_bytes: usize) -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
-    // STATE-3
+    // REDB-3
     builder.set_check_integrity_on_open(true);
     builder
 }

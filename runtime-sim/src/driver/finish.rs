@@ -1,0 +1,180 @@
+//! The course of a run: storm, healing, and the questions that are asked afterwards.
+//!
+//! - `LIVE-1` After the world has healed, every key and object can be read within [`HEALING_MICROS`].
+//! - `LIVE-2` After the same time all replicas have applied the same entries.
+//! - `LEAK-1` On a node without damage, no shard remains that no object names, once its preparation has expired.
+
+use super::cluster::{Cluster, Item, Outcome};
+use super::process::{Done, Sight, Turn};
+use crate::check::Complaint;
+use crate::check::canonical::{CanonicalLog, Replica};
+use crate::client::keys::KeyClient;
+use crate::client::objects::ObjectClient;
+use crate::client::reader::Reader;
+use crate::world::{MILLIS, SECONDS};
+use anvil_core::raft::Role;
+
+/// How long a healed cluster may take.
+const HEALING_MICROS: u64 = 60 * SECONDS;
+
+impl Cluster {
+    pub(super) async fn live_through(&mut self) -> Outcome {
+        for node in self.numbers.clone() {
+            self.queue(0, Item::Start { node });
+        }
+        self.hire();
+        self.queue_troubles();
+        let span = self.plan.span_micros;
+        self.run_until(crate::world::SimTime(span), |_| false).await?;
+        self.heal().await?;
+        self.wind_down().await?;
+        let shards = self.read_everything().await?;
+        self.settle(shards).await?;
+        self.undecided += self.histories.keys.check()?;
+        self.undecided += self.histories.objects.check()?;
+        Ok(())
+    }
+
+    /// Seats the clients.
+    fn hire(&mut self) {
+        let seed = self.plan.seed;
+        let first = self.numbers[0];
+        for (number, habits) in (0..).zip(self.plan.key_clients.clone()) {
+            self.clients.push(Box::new(KeyClient::new(seed, number, habits)));
+        }
+        for (number, habits) in (0..).zip(self.plan.object_clients.clone()) {
+            self.clients.push(Box::new(ObjectClient::new(seed, number, first, habits)));
+        }
+        for client in 0..self.clients.len() {
+            self.queue(300 * MILLIS, Item::Wake { client, token: 0 });
+        }
+    }
+
+    async fn heal(&mut self) -> Outcome {
+        self.healed = true;
+        self.note(format_args!("world"), format_args!("heals"));
+        self.network.heal();
+        self.heal_disks();
+        let now = self.now;
+        // Clocks agree from here on, on the latest time that any of them ever claimed: what a hasty clock promised to
+        // keep until then is free to go, and nobody has to wait for the truth to catch up.
+        let offset_ms = self.machines.values().map(|machine| machine.clock.offset_ms_max()).max().unwrap_or(0);
+        for machine in self.machines.values_mut() {
+            machine.paused_until = machine.paused_until.min(now);
+            machine.clock.set_offset(offset_ms);
+        }
+        for node in self.numbers.clone() {
+            if self.machine(node).is_down() {
+                self.queue(0, Item::Start { node });
+            }
+        }
+        for client in &mut self.clients {
+            client.stop();
+        }
+        Ok(())
+    }
+
+    /// Lets what is under way end; the rest has an unknown outcome.
+    async fn wind_down(&mut self) -> Outcome {
+        let end = self.now.after(HEALING_MICROS / 4);
+        self.run_until(end, |cluster| cluster.clients.iter().all(|client| client.is_done())).await?;
+        for client in 0..self.clients.len() {
+            self.with_client(client, |client, desk| client.abandon(desk))?;
+        }
+        // What nobody waits for any more is still under way in the nodes, and must be over before things are counted.
+        let end = self.now.after(HEALING_MICROS / 2);
+        self.run_until(end, |cluster| !cluster.owes_answers()).await
+    }
+
+    /// `LIVE-1`. Returns how many shards the objects found should have.
+    async fn read_everything(&mut self) -> Result<Option<u64>, Complaint> {
+        let keys = self.plan.key_clients.iter().map(|habits| habits.keys).max().unwrap_or(0);
+        let objects = self.plan.object_clients.iter().map(|habits| habits.objects).max().unwrap_or(0);
+        let number = self.clients.len();
+        self.clients.push(Box::new(Reader::new(self.plan.seed, keys, objects)));
+        self.queue(0, Item::Wake { client: number, token: 0 });
+        let end = self.now.after(HEALING_MICROS);
+        self.run_until(end, |cluster| cluster.clients[number].is_done()).await?;
+        if !self.clients[number].is_done() {
+            let what = format!("{:?} did not end in {} s", self.clients[number], HEALING_MICROS / SECONDS);
+            return Err(Complaint::new("a healed cluster answers", what));
+        }
+        let shards = self.clients[number].shards_seen();
+        Ok((objects > 0).then_some(shards))
+    }
+
+    /// `LIVE-2` and `LEAK-1`.
+    async fn settle(&mut self, shards: Option<u64>) -> Outcome {
+        let leaks_are_watched = !self.plan.damage.shards && !self.plan.damage.treachery;
+        let expected = shards.filter(|_| leaks_are_watched && self.plan.nodes == 1);
+        let end = self.now.after(HEALING_MICROS + 2 * micros(self.plan.node.prepare_ttl));
+        let mut unsettled = String::from("nobody runs");
+        while self.now < end {
+            let next = self.now.after(250 * MILLIS);
+            self.run_until(next, |_| false).await?;
+            let sights = self.look().await?;
+            match settled(&sights, expected) {
+                Ok(()) => {
+                    let replicas: Vec<Replica> = sights.into_iter().map(|(node, sight)| replica(node, sight)).collect();
+                    return CanonicalLog::check_rows(&replicas);
+                }
+                Err(why) => unsettled = why,
+            }
+        }
+        Err(Complaint::new("a healed cluster settles", unsettled))
+    }
+
+    async fn look(&mut self) -> Result<Vec<(u64, Sight)>, Complaint> {
+        let mut sights = Vec::new();
+        for node in self.numbers.clone() {
+            if !self.machine(node).is_running() {
+                continue;
+            }
+            match self.machine(node).turn(Turn::Look).await {
+                Done::Seen(sight) => sights.push((node, *sight)),
+                other @ (Done::Stepped { .. }
+                | Done::Refused(_)
+                | Done::Finished(_)
+                | Done::StoreFailed(_)
+                | Done::Panicked(_)) => {
+                    return Err(Complaint::new("a healed node can be looked at", format!("node {node}: {other:?}")));
+                }
+            }
+        }
+        Ok(sights)
+    }
+}
+
+/// Whether all that run have a leader, have applied the same, and hold no shard too many.
+fn settled(sights: &[(u64, Sight)], expected_shards: Option<u64>) -> Result<(), String> {
+    let Some((_, first)) = sights.first() else { return Err("nobody runs".to_string()) };
+    if let Some((node, other)) = sights.iter().find(|(_, sight)| sight.applied != first.applied) {
+        return Err(format!("node {node} applied {:?}, others {:?}", other.applied, first.applied));
+    }
+    for group in first.status.groups.iter().map(|status| status.group) {
+        let leads = |sight: &Sight| sight.status.groups.iter().any(|of| of.group == group && of.role == Role::Leader);
+        if !sights.iter().any(|(_, sight)| leads(sight)) {
+            return Err(format!("group {group} has no leader"));
+        }
+    }
+    if let Some(expected) = expected_shards {
+        for (node, sight) in sights {
+            let held: u64 = sight.status.drives.iter().map(|(_, usage)| usage.shards).sum();
+            if sight.status.undecided > 0 || held != expected {
+                return Err(format!(
+                    "node {node} holds {held} shards, {} versions undecided; its objects have {expected} shards",
+                    sight.status.undecided
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn replica(node: u64, sight: Sight) -> Replica {
+    Replica { node, applied: sight.applied, rows_hash: sight.rows_hash }
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).expect("plans are short")
+}

@@ -1,0 +1,100 @@
+//! What a run is made of. A scenario draws a plan from its seed; the driver carries it out.
+
+use crate::client::keys::KeyHabits;
+use crate::client::objects::ObjectHabits;
+use crate::world::rates::{DiskRates, NetworkRates, TroubleRates};
+use anvil_core::planted::Planted;
+use anvil_core::stripe::Profile;
+use std::time::Duration;
+
+/// A run, to the last detail.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed of every stream.
+    pub seed: u64,
+    /// Voters.
+    pub nodes: u64,
+    /// Drives of each node.
+    pub drives: u16,
+    /// How stripes are cut.
+    pub profile: Profile,
+    /// How long trouble and workload last, in microseconds, before the world heals.
+    pub span_micros: u64,
+    /// The network.
+    pub network: NetworkRates,
+    /// Every drive.
+    pub disk: DiskRates,
+    /// What happens to nodes.
+    pub trouble: TroubleRates,
+    /// Largest clock drift, in parts per million.
+    pub drift_ppm_max: u64,
+    /// Largest initial offset of a wall clock, in milliseconds.
+    pub offset_ms_max: u64,
+    /// What may be damaged.
+    pub damage: DamagePlan,
+    /// Bytes of a drive; small ones fill up.
+    pub capacity: u64,
+    /// Clients of keys.
+    pub key_clients: Vec<KeyHabits>,
+    /// Clients of objects.
+    pub object_clients: Vec<ObjectHabits>,
+    /// Timers and thresholds of the nodes.
+    pub node: NodePlan,
+    /// Planted bugs.
+    pub planted: Planted,
+    /// Keep a readable trace.
+    pub readable: bool,
+}
+
+/// What may be damaged, within the atlas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DamagePlan {
+    /// Extents at rest.
+    pub shards: bool,
+    /// The logs of a minority, at rest, while their node is down.
+    pub logs: bool,
+    /// Syncs of extents lie, writes to them stray and reads of them fail, on at most `m` drives.
+    pub treachery: bool,
+}
+
+/// Timers and thresholds of the nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct NodePlan {
+    /// See `raft::Config::election_timeout`.
+    pub election_timeout: Duration,
+    /// See `raft::Config::heartbeat_interval`.
+    pub heartbeat_interval: Duration,
+    /// See `node::Config::checkpoint_bytes`.
+    pub checkpoint_bytes: usize,
+    /// See `node::Config::checkpoint_interval`.
+    pub checkpoint_interval: Duration,
+    /// See `node::Config::prepare_ttl`.
+    pub prepare_ttl: Duration,
+    /// See `node::Config::sweep_interval`.
+    pub sweep_interval: Duration,
+    /// See `log::Config::segment_size`.
+    pub segment_size: u64,
+    /// See `shards::Config::extent_size`.
+    pub extent_size: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The hash over every delivered event.
+    pub hash: u64,
+    /// Events delivered.
+    pub events: u64,
+    /// Simulated time, in microseconds.
+    pub simulated_micros: u64,
+    /// Operations of clients whose outcome is known.
+    pub operations: usize,
+    /// Searches that a checker gave up.
+    pub undecided: usize,
+    /// What struck, by kind.
+    pub struck: Vec<(&'static str, u64)>,
+    /// The first broken promise.
+    pub complaint: Option<crate::check::Complaint>,
+    /// Lines for a person, when the plan asked for them.
+    pub lines: Vec<String>,
+}

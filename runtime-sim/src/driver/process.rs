@@ -1,0 +1,235 @@
+//! One process of a node: the core and its state store, living in a task of a madsim node.
+//!
+//! The intuition: the driver hands the process one turn at a time and waits for its answer, so that chance in madsim's
+//! scheduler has nothing to choose (`SIM-1`). Killing the madsim node drops the task and everything in it, as a crash
+//! does; the drive's handle is dead by then (`WORLD-DISK-4`), so nothing is flushed on the way down.
+
+use super::brief::fingerprint_rows;
+use crate::store::SimBackend;
+use crate::world::disk::{Disk, Name};
+use anvil_core::disk::File;
+use anvil_core::log::{self, Log};
+use anvil_core::node::{Boot, Config, Effect, Event, Node, Status, WorkId};
+use anvil_core::planted::Planted;
+use anvil_core::shards;
+use anvil_core::state::Query;
+use anvil_core::types::{DriveId, Entries, GroupId, LogPosition, Now, Snapshot, Time};
+use anvil_state_store::StateStore;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+/// Pages that the state store keeps in memory. Small, so that reads reach the simulated drive.
+const CACHE_BYTES: usize = 256 << 10;
+
+/// What a process needs to start.
+#[derive(Debug)]
+pub(super) struct BootOrder {
+    pub(super) config: Config,
+    pub(super) cluster: u128,
+    pub(super) segment_size: u64,
+    pub(super) extent_size: u64,
+    pub(super) disks: Vec<Arc<Mutex<Disk>>>,
+    pub(super) now: Now,
+}
+
+/// Work on the state store.
+#[derive(Debug)]
+pub(super) enum StoreWork {
+    Apply { group: GroupId, entries: Entries },
+    Query { work: WorkId, group: GroupId, query: Query },
+    Checkpoint,
+    TakeSnapshot { group: GroupId },
+    InstallSnapshot { group: GroupId, snapshot: Snapshot },
+}
+
+/// What the driver asks of a process.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Boot(Box<BootOrder>),
+    Step { now: Now, event: Event },
+    Store(StoreWork),
+    Look,
+}
+
+/// How a turn ended.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// The node runs, or ran a step.
+    Stepped { effects: Vec<Effect>, deadline: Option<Time> },
+    /// The node refuses to start on what it found.
+    Refused(String),
+    /// Work on the state store ended in this event.
+    Finished(Event),
+    /// The state store failed.
+    StoreFailed(String),
+    /// What a checker sees.
+    Seen(Box<Sight>),
+    /// An assertion failed.
+    Panicked(String),
+}
+
+/// The inside of a node, for checkers.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) status: Status,
+    pub(super) applied: Vec<(GroupId, LogPosition)>,
+    pub(super) rows_hash: u64,
+}
+
+#[derive(Debug)]
+struct Process {
+    node: Node,
+    store: StateStore,
+    groups: Vec<GroupId>,
+    planted: Planted,
+}
+
+/// The task: one answer for each turn, until the process is killed.
+pub(super) async fn live(mut turns: UnboundedReceiver<Turn>, answers: UnboundedSender<Done>) {
+    let mut process: Option<Process> = None;
+    while let Some(turn) = turns.recv().await {
+        let done = match catch_unwind(AssertUnwindSafe(|| take_turn(&mut process, turn))) {
+            Ok(done) => done,
+            Err(panic) => Done::Panicked(panic_message(panic.as_ref())),
+        };
+        if answers.send(done).is_err() {
+            break;
+        }
+    }
+}
+
+/// The words of a panic.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_else(|| "a panic without words".to_string())
+}
+
+fn take_turn(process: &mut Option<Process>, turn: Turn) -> Done {
+    match turn {
+        Turn::Boot(order) => match boot(*order) {
+            Ok((started, effects)) => {
+                let deadline = started.node.deadline();
+                *process = Some(started);
+                Done::Stepped { effects, deadline }
+            }
+            Err(why) => Done::Refused(why),
+        },
+        Turn::Step { now, event } => {
+            let process = process.as_mut().expect("a process is stepped after it booted");
+            let mut effects = Vec::new();
+            process.node.step(now, event, &mut effects);
+            Done::Stepped { effects, deadline: process.node.deadline() }
+        }
+        Turn::Store(work) => {
+            let process = process.as_mut().expect("a store works after its process booted");
+            match process.work(work) {
+                Ok(event) => Done::Finished(event),
+                Err(why) => Done::StoreFailed(why),
+            }
+        }
+        Turn::Look => {
+            let process = process.as_mut().expect("a process is looked at after it booted");
+            match process.look() {
+                Ok(sight) => Done::Seen(Box::new(sight)),
+                Err(why) => Done::StoreFailed(why),
+            }
+        }
+    }
+}
+
+impl Process {
+    fn work(&mut self, work: StoreWork) -> Result<Event, String> {
+        Ok(match work {
+            StoreWork::Apply { group, entries } => {
+                let (through, answers) = self.store.apply(group, &entries).map_err(words)?;
+                Event::Applied { group, through, answers }
+            }
+            StoreWork::Query { work, group, query } => {
+                let answer = self.store.query(group, &query).map_err(words)?;
+                Event::Queried { work, answer }
+            }
+            StoreWork::Checkpoint => {
+                self.store.checkpoint().map_err(words)?;
+                Event::Checkpointed
+            }
+            StoreWork::TakeSnapshot { group } => {
+                let snapshot = self.store.snapshot(group, self.planted).map_err(words)?;
+                Event::SnapshotTaken { group, snapshot }
+            }
+            StoreWork::InstallSnapshot { group, snapshot } => {
+                self.store.install(group, &snapshot).map_err(words)?;
+                Event::SnapshotInstalled { group, position: snapshot.position }
+            }
+        })
+    }
+
+    fn look(&self) -> Result<Sight, String> {
+        let mut applied = Vec::new();
+        for group in &self.groups {
+            applied.push((*group, self.store.applied(*group).map_err(words)?));
+        }
+        let rows_hash = fingerprint_rows(&self.store.rows().map_err(words)?);
+        Ok(Sight { status: self.node.status(), applied, rows_hash })
+    }
+}
+
+fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
+    let config = order.config;
+    for disk in &order.disks {
+        disk.lock().expect("one thread runs the world").settle_directories();
+    }
+    let planted = config.planted;
+    let store = StateStore::with_backend(SimBackend::new(Arc::clone(&order.disks[0])), CACHE_BYTES).map_err(words)?;
+    let mut applied = BTreeMap::new();
+    for group in &config.groups {
+        applied.insert(*group, store.applied(*group).map_err(words)?);
+    }
+    let log_config =
+        log::Config { cluster: order.cluster, node: config.node, segment_size: order.segment_size, planted };
+    let log = Log::recover(log_config, read_segments(&order.disks[0])?).map_err(words)?;
+    let mut stores = BTreeMap::new();
+    for (drive, disk) in (0..).map(DriveId).zip(&order.disks) {
+        let shard_config = shards::Config {
+            drive,
+            cluster: order.cluster,
+            extent_size: order.extent_size,
+            compact_below_percent: 50,
+            planted,
+        };
+        let disk = disk.lock().expect("one thread runs the world");
+        let extents = disk.list().into_iter().filter_map(|(file, size)| match file {
+            File::Extent(_, sequence) => Some((sequence, size)),
+            File::LogSegment(_) => None,
+        });
+        let listing = shards::Listing { extents: extents.collect() };
+        let mut read = |sequence: u64, offset: u64, length: u32| {
+            disk.read_now(Name::Core(File::Extent(drive, sequence)), offset, length)
+        };
+        stores.insert(drive, shards::recover(shard_config, listing, &mut read).map_err(words)?);
+    }
+    let groups = config.groups.clone();
+    let mut effects = Vec::new();
+    let node = Node::new(config, Boot { log, stores, applied }, order.now, &mut effects).map_err(words)?;
+    Ok((Process { node, store, groups, planted }, effects))
+}
+
+/// The log's segments, synced before they are read: the log takes what it reads for durable.
+fn read_segments(disk: &Arc<Mutex<Disk>>) -> Result<Vec<(u64, bytes::Bytes)>, String> {
+    let mut disk = disk.lock().expect("one thread runs the world");
+    let mut segments = Vec::new();
+    for (file, _) in disk.list() {
+        if let File::LogSegment(sequence) = file {
+            disk.settle(file).map_err(words)?;
+            segments.push((sequence, disk.read_whole(file).map_err(words)?));
+        }
+    }
+    Ok(segments)
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,157 @@
+//! Trouble: power losses, deaths, pauses, partitions, clock jumps and damage at rest, each from its own stream.
+
+use super::cluster::{Cluster, Item, Outcome};
+use super::plan::Plan;
+use crate::chance::Chance;
+use crate::world::MILLIS;
+use crate::world::atlas::Target;
+use crate::world::network::Partition;
+use std::collections::BTreeMap;
+
+/// A kind of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// A machine loses power.
+    PowerLoss,
+    /// A process dies.
+    Death,
+    /// A process stands still.
+    Pause,
+    /// Links are cut, or mended.
+    Partition,
+    /// A wall clock jumps.
+    Jump,
+    /// Bytes at rest go bad.
+    Damage,
+}
+
+/// How often each kind strikes, and the streams that say where.
+#[derive(Debug)]
+pub(super) struct Troubles {
+    kinds: BTreeMap<Trouble, (u64, Chance)>,
+}
+
+impl Troubles {
+    pub(super) fn new(plan: &Plan) -> Troubles {
+        let rates = &plan.trouble;
+        let damage = if plan.damage.shards { rates.damage_micros } else { 0 };
+        let kinds = [
+            (Trouble::PowerLoss, rates.power_loss_micros),
+            (Trouble::Death, rates.death_micros),
+            (Trouble::Pause, rates.pause_micros),
+            (Trouble::Partition, rates.partition_micros),
+            (Trouble::Jump, rates.jump_micros),
+            (Trouble::Damage, damage),
+        ];
+        let stream = |kind: Trouble| Chance::named(plan.seed, &format!("trouble {kind:?}"));
+        Troubles { kinds: kinds.into_iter().map(|(kind, mean)| (kind, (mean, stream(kind)))).collect() }
+    }
+}
+
+impl Cluster {
+    /// Queues the first strike of every kind that the plan has.
+    pub(super) fn queue_troubles(&mut self) {
+        let kinds: Vec<Trouble> = self.troubles.kinds.keys().copied().collect();
+        for kind in kinds {
+            self.queue_next(kind);
+        }
+    }
+
+    fn queue_next(&mut self, kind: Trouble) {
+        let (mean, chance) = self.troubles.kinds.get_mut(&kind).expect("every kind has an entry");
+        if *mean > 0 {
+            let after = chance.between(*mean / 4, *mean * 7 / 4);
+            self.queue(after, Item::Trouble(kind));
+        }
+    }
+
+    fn chance_of(&mut self, kind: Trouble) -> &mut Chance {
+        &mut self.troubles.kinds.get_mut(&kind).expect("every kind has an entry").1
+    }
+
+    pub(super) async fn strike_with(&mut self, kind: Trouble) -> Outcome {
+        if self.healed {
+            return Ok(());
+        }
+        self.queue_next(kind);
+        let numbers = self.numbers.clone();
+        let node = *self.chance_of(kind).pick(&numbers);
+        match kind {
+            Trouble::PowerLoss if self.machine(node).is_running() => {
+                self.strike("power loss");
+                self.lose_power(node).await?;
+                // Sometimes a whole rack goes.
+                if self.chance_of(kind).below(4) == 0 {
+                    for other in numbers {
+                        if self.machine(other).is_running() {
+                            self.lose_power(other).await?;
+                        }
+                    }
+                }
+            }
+            Trouble::Death if self.machine(node).is_running() => {
+                self.strike("death of a process");
+                self.lose_process(node).await?;
+            }
+            Trouble::PowerLoss | Trouble::Death => {}
+            Trouble::Pause => {
+                let longest = self.plan.trouble.pause_micros_max.max(MILLIS);
+                let pause = self.chance_of(kind).between(MILLIS, longest);
+                let until = self.now.after(pause);
+                self.machine(node).paused_until = until;
+                self.note(format_args!("n{node}"), format_args!("pauses for {pause} us"));
+                self.strike("pause");
+            }
+            Trouble::Partition => {
+                let partition = if self.chance_of(kind).below(3) == 0 {
+                    Partition::Whole
+                } else {
+                    Partition::draw(&numbers, self.chance_of(kind))
+                };
+                self.note(format_args!("network"), format_args!("{partition:?}"));
+                self.strike("partition");
+                self.network.set_partition(partition);
+            }
+            Trouble::Jump => {
+                let largest = self.plan.trouble.jump_ms_max;
+                let drawn = i64::try_from(self.chance_of(kind).below(2 * largest + 1)).expect("small");
+                let by_ms = drawn - i64::try_from(largest).expect("small");
+                self.machine(node).clock.jump(by_ms);
+                self.note(format_args!("n{node}"), format_args!("wall clock jumps by {by_ms} ms"));
+                self.strike("clock jump");
+            }
+            Trouble::Damage => {
+                let chance = &mut self.troubles.kinds.get_mut(&kind).expect("every kind has an entry").1;
+                let target = self.atlas.damage_shards(chance);
+                self.damage(target);
+            }
+        }
+        Ok(())
+    }
+
+    /// The log of a machine that is down may be damaged, if the plan and the atlas allow it (`ATLAS-2`).
+    pub(super) fn damage_log_of(&mut self, node: u64) {
+        let machine = self.machines.get_mut(&node).expect("the plan named this node");
+        let luck = machine.chance.below(3) == 0;
+        if luck
+            && self.plan.damage.logs
+            && !self.healed
+            && let Some(target) = self.atlas.damage_log(node, &mut machine.chance)
+        {
+            self.damage(target);
+        }
+    }
+
+    fn damage(&mut self, target: Target) {
+        let (Target::Shards { node, kind, .. } | Target::Log { node, kind }) = target;
+        let drive = match target {
+            Target::Shards { drive, .. } => drive,
+            Target::Log { .. } => anvil_core::types::DriveId(0),
+        };
+        let damage = self.machine(node).disk(drive).damage(kind, |name| target.suits(name));
+        if let Some(damage) = damage {
+            self.note(format_args!("n{node} drive {drive}"), format_args!("{damage:?}"));
+            self.strike("damage at rest");
+        }
+    }
+}

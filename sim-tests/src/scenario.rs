@@ -1,0 +1,261 @@
+//! The scenarios: each draws its own cluster, workload and fault rates from a seed (swarm).
+
+use anvil_core::planted::Planted;
+use anvil_core::stripe::Profile;
+use anvil_sim::chance::Chance;
+use anvil_sim::client::keys::KeyHabits;
+use anvil_sim::client::objects::ObjectHabits;
+use anvil_sim::driver::{DamagePlan, NodePlan, Plan};
+use anvil_sim::world::rates::{DiskRates, NetworkRates, TroubleRates};
+use anvil_sim::world::{MILLIS, SECONDS};
+use std::time::Duration;
+
+/// A sentence about the world, and how to draw one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scenario {
+    /// Keys stay linearizable on 1, 3 and 5 nodes under partitions, crashes, clock drift and disk errors.
+    Keys,
+    /// Laggards catch up by snapshot, and clients that repeat themselves are served exactly once.
+    Snapshots,
+    /// Objects on one node survive crashes and torn writes byte for byte, and leave no shard behind.
+    Objects,
+    /// Damage at rest on one node is never read as data, and is decoded around where the profile has parity.
+    Rot,
+    /// A full drive refuses, loses nothing, and works again when there is room.
+    Full,
+    /// The log of a minority is damaged; its nodes refuse to start, and the others lose nothing.
+    LogRot,
+    /// Everything at once.
+    Swarm,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: &'static [Scenario] = &[
+        Scenario::Keys,
+        Scenario::Snapshots,
+        Scenario::Objects,
+        Scenario::Rot,
+        Scenario::Full,
+        Scenario::LogRot,
+        Scenario::Swarm,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::Keys => "keys",
+            Scenario::Snapshots => "snapshots",
+            Scenario::Objects => "objects",
+            Scenario::Rot => "rot",
+            Scenario::Full => "full",
+            Scenario::LogRot => "log-rot",
+            Scenario::Swarm => "swarm",
+        }
+    }
+
+    /// The scenario of this name.
+    pub fn named(name: &str) -> Option<Scenario> {
+        Scenario::ALL.iter().copied().find(|scenario| scenario.name() == name)
+    }
+
+    /// The plan of a seed.
+    pub fn plan(self, seed: u64, planted: Planted) -> Plan {
+        let mut chance = Chance::named(seed, &format!("plan {}", self.name()));
+        let mut plan = base(seed, &mut chance, planted);
+        match self {
+            Scenario::Keys => keys(&mut plan, &mut chance),
+            Scenario::Snapshots => snapshots(&mut plan, &mut chance),
+            Scenario::Objects => objects(&mut plan, &mut chance),
+            Scenario::Rot => rot(&mut plan, &mut chance),
+            Scenario::Full => full(&mut plan, &mut chance),
+            Scenario::LogRot => log_rot(&mut plan, &mut chance),
+            Scenario::Swarm => swarm(&mut plan, &mut chance),
+        }
+        plan
+    }
+}
+
+/// What all scenarios begin with: a small cluster with trouble drawn for it, and no clients.
+fn base(seed: u64, chance: &mut Chance, planted: Planted) -> Plan {
+    let span_micros = *chance.pick(&[3, 5, 8]) * SECONDS;
+    Plan {
+        seed,
+        nodes: *chance.pick(&[1, 3, 3, 3, 5]),
+        drives: 1,
+        profile: Profile { data: 1, parity: 0 },
+        span_micros,
+        network: NetworkRates::draw(chance),
+        disk: DiskRates::draw(chance),
+        trouble: TroubleRates::draw(chance, span_micros),
+        drift_ppm_max: *chance.pick(&[0, 200, 20_000]),
+        offset_ms_max: *chance.pick(&[0, 100, 10_000]),
+        damage: DamagePlan::default(),
+        capacity: 1 << 40,
+        key_clients: Vec::new(),
+        object_clients: Vec::new(),
+        node: node(chance),
+        planted,
+        readable: false,
+    }
+}
+
+fn node(chance: &mut Chance) -> NodePlan {
+    let election_ms = *chance.pick(&[150, 300, 600]);
+    NodePlan {
+        election_timeout: Duration::from_millis(election_ms),
+        heartbeat_interval: Duration::from_millis(election_ms / 5),
+        checkpoint_bytes: *chance.pick(&[1 << 10, 4 << 10, 64 << 10]),
+        checkpoint_interval: Duration::from_millis(*chance.pick(&[50, 500, 5_000])),
+        prepare_ttl: Duration::from_millis(*chance.pick(&[500, 3_000])),
+        sweep_interval: Duration::from_millis(*chance.pick(&[100, 500])),
+        segment_size: *chance.pick(&[16 << 10, 64 << 10]),
+        extent_size: *chance.pick(&[128 << 10, 512 << 10]),
+    }
+}
+
+fn key_clients(plan: &mut Plan, chance: &mut Chance) {
+    let keys = chance.between(1, 4);
+    let busy = *chance.pick(&[5, 20, 80]);
+    let clients = chance.between(2, 5);
+    plan.key_clients = (0..clients)
+        .map(|_| KeyHabits {
+            keys,
+            operations: 10_000,
+            think_micros: busy * MILLIS,
+            patience_micros: *chance.pick(&[100, 400, 1_500]) * MILLIS,
+            session: chance.below(3) > 0,
+            hedge_per_million: *chance.pick(&[0, 100_000, 500_000]),
+            value_size_max: *chance.pick(&[16, 200, 2_000]),
+        })
+        .collect();
+    limit(plan);
+}
+
+/// Bounds the history of each key, since judging it takes time that grows with it.
+fn limit(plan: &mut Plan) {
+    let clients = plan.key_clients.len().max(1);
+    let each = u32::try_from(240 / clients).expect("small");
+    for client in &mut plan.key_clients {
+        client.operations = each;
+    }
+}
+
+fn keys(plan: &mut Plan, chance: &mut Chance) {
+    key_clients(plan, chance);
+}
+
+fn snapshots(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = *chance.pick(&[3, 3, 5]);
+    key_clients(plan, chance);
+    for client in &mut plan.key_clients {
+        client.session = true;
+        client.hedge_per_million = 300_000;
+        client.patience_micros = 150 * MILLIS;
+    }
+    plan.node.checkpoint_bytes = 512;
+    plan.node.checkpoint_interval = Duration::from_millis(50);
+    plan.trouble.down_micros_max = 2 * SECONDS;
+    plan.trouble.power_loss_micros = plan.span_micros / 6;
+    plan.trouble.partition_micros = plan.span_micros / 8;
+}
+
+fn object_clients(plan: &mut Plan, chance: &mut Chance) {
+    let objects = chance.between(2, 6);
+    let busy = *chance.pick(&[5, 20, 80]);
+    let striped = plan.nodes == 1;
+    let large = *chance.pick(&[0, 0, 0, 20_000]);
+    if large > 0 {
+        // A shard must fit into an extent.
+        plan.node.extent_size = 4 << 20;
+    }
+    let clients = chance.between(2, 4);
+    plan.object_clients = (0..clients)
+        .map(|_| ObjectHabits {
+            objects,
+            operations: u32::try_from(120 / clients).expect("small"),
+            think_micros: busy * MILLIS,
+            patience_micros: *chance.pick(&[500, 3_000]) * MILLIS,
+            size_max: *chance.pick(&[600, 5_000, 30_000]),
+            large_per_million: large,
+            striped,
+            leave_per_million: *chance.pick(&[0, 100_000]),
+            dawdle_micros_max: *chance.pick(&[10, 300, 2_000]) * MILLIS,
+        })
+        .collect();
+}
+
+/// The profile that this many failure domains have (DESIGN section 6).
+fn profile(drives: u16) -> Profile {
+    let (data, parity) = match drives {
+        1 => (1, 0),
+        2 => (1, 1),
+        3 => (2, 1),
+        4 => (2, 2),
+        5 => (3, 2),
+        _ => (4, 2),
+    };
+    Profile { data, parity }
+}
+
+fn objects(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = 1;
+    plan.drives = u16::try_from(chance.between(1, 6)).expect("small");
+    plan.profile = profile(plan.drives);
+    object_clients(plan, chance);
+    plan.trouble.power_loss_micros = plan.span_micros / *chance.pick(&[3, 8]);
+}
+
+fn rot(plan: &mut Plan, chance: &mut Chance) {
+    objects(plan, chance);
+    plan.trouble.damage_micros = plan.span_micros / *chance.pick(&[4, 20]);
+    plan.damage.shards = true;
+    plan.damage.treachery = plan.profile.parity > 0 && chance.below(2) == 0;
+}
+
+fn full(plan: &mut Plan, chance: &mut Chance) {
+    objects(plan, chance);
+    plan.capacity = *chance.pick(&[1 << 20, 2 << 20, 3 << 20]);
+    plan.trouble.power_loss_micros = plan.span_micros / 3;
+    for client in &mut plan.object_clients {
+        client.size_max = 60_000;
+            }
+}
+
+fn log_rot(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = *chance.pick(&[3, 5]);
+    key_clients(plan, chance);
+    plan.damage.logs = true;
+    plan.trouble.power_loss_micros = plan.span_micros / 5;
+    plan.trouble.down_micros_max = 300 * MILLIS;
+}
+
+fn swarm(plan: &mut Plan, chance: &mut Chance) {
+    if chance.below(2) == 0 {
+        plan.nodes = 1;
+        plan.drives = u16::try_from(chance.between(1, 6)).expect("small");
+        plan.profile = profile(plan.drives);
+        plan.damage.shards = chance.below(3) == 0;
+        plan.damage.treachery = plan.profile.parity > 0 && chance.below(3) == 0;
+    } else {
+        plan.damage.logs = chance.below(3) == 0;
+    }
+    key_clients(plan, chance);
+    object_clients(plan, chance);
+    plan.key_clients.truncate(2);
+    plan.object_clients.truncate(2);
+    limit(plan);
+}
+
+/// The scenario in which a planted bug is hunted.
+#[cfg(debug_assertions)]
+pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
+    use anvil_core::planted::Bug;
+    match bug {
+        Bug::CommitOldTerm | Bug::VoteBeforeDurable | Bug::AckBeforeSync | Bug::TornTailAccepted => Scenario::Keys,
+        Bug::ReadWithoutQuorum => Scenario::Keys,
+        Bug::SessionsNotInSnapshot => Scenario::Snapshots,
+        Bug::ChecksumNotVerified => Scenario::Rot,
+        Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight => Scenario::Objects,
+    }
+}
