@@ -28,10 +28,9 @@ const PARTS_MAX: usize = 10_000;
 impl Gateway {
     async fn parts(&self, object: &ObjectName, upload: VersionId, after: u16, limit: usize) -> ClientResult<PartPage> {
         let query = Query::Parts { object: object.clone(), upload, after, limit };
-        match self.client.query(GroupId::REGION, query).await? {
-            QueryAnswer::Parts { parts, more } => Ok(Ok(PartPage { parts, more })),
-            other => Ok(Err(unexpected(&other))),
-        }
+        let answer = self.client.query(GroupId::REGION, query).await?;
+        let QueryAnswer::Parts { parts, more } = answer else { return Ok(Err(unexpected("parts"))) };
+        Ok(Ok(PartPage { parts, more }))
     }
 
     /// `NoSuchUpload`, before a large body is sent for nothing.

@@ -121,7 +121,14 @@ impl ModelNode {
                     Reply::Opened(object)
                 }
                 QueryAnswer::Refused(refusal) => Reply::Refused(refusal),
-                other => panic!("an object was asked for, not {other:?}"),
+                QueryAnswer::Key(_)
+                | QueryAnswer::Keys { .. }
+                | QueryAnswer::Bucket { .. }
+                | QueryAnswer::Buckets(_)
+                | QueryAnswer::Listing(_)
+                | QueryAnswer::Parts { .. }
+                | QueryAnswer::Uploads { .. }
+                | QueryAnswer::Reclaimable(_) => panic!("an object was asked for"),
             },
             Request::ReadStripe { open, body, stripe } => self.read(open, body, stripe),
             Request::Status => Reply::Status(Status {
