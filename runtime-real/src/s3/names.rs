@@ -17,10 +17,10 @@ pub(super) fn bucket(name: String) -> BucketName {
 }
 
 /// A bucket that may be created: stricter than what may be asked for.
+#[expect(clippy::wildcard_enum_match_arm, reason = "there is no other reason to refuse a name")]
 pub(super) fn new_bucket(name: String) -> S3Result<BucketName> {
     check_bucket_name(&name).map_err(|refusal| match refusal {
         Refusal::Invalid(message) => coded(S3ErrorCode::InvalidBucketName, message),
-        // It has no other reason to refuse a name.
         other => from_refusal(other),
     })?;
     Ok(bucket(name))
