@@ -72,7 +72,8 @@ impl Node {
     /// Drives for a new body, from a random one on, so that all drives share the load.
     fn choose_drives(&mut self, count: usize) -> Vec<DriveId> {
         assert!(count <= self.stores.len(), "the profile needs at most one drive for each position");
-        let first = self.rng.next_u64() as usize % self.stores.len();
+        let first = self.rng.next_u64() % self.stores.len() as u64;
+        let first = usize::try_from(first).expect("the rest is less than a usize");
         self.stores.keys().copied().cycle().skip(first).take(count).collect()
     }
 

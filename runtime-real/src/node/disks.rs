@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Zeros are written in pieces of this size.
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// The drives of a node, with the files that are open. Shared by the threads that carry out orders.
 #[derive(Debug)]
@@ -166,6 +166,7 @@ fn list(directory: &Path, extension: &str) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 /// The operating system's error in the core's words.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of which two kinds matter here")]
 pub(super) fn disk_error(error: &io::Error) -> DiskError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,
