@@ -3,14 +3,12 @@
 //! A crash is as hard as the contract allows: of the files only what was synced survives, and of the rows only the last
 //! checkpoint. Time moves only when a test moves it.
 
-use crate::disk::{DiskError, DiskOrder, DiskOutcome, File};
-use crate::log::{self, Log};
-use crate::node::{Boot, BootError, Config, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
+use super::disks::{Disks, recover};
+use crate::node::{BootError, Config, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
 use crate::planted::Planted;
 use crate::rows::MemoryRows;
-use crate::shards;
 use crate::state::{
     self, Answer, BucketName, ETag, Md5, Metadata, ObjectCondition, ObjectName, ObjectOperation, Operation, Refusal,
 };
@@ -27,25 +25,6 @@ pub(super) const ONE: Profile = Profile { data: 1, parity: 0 };
 pub(super) const THREE: Profile = Profile { data: 2, parity: 1 };
 pub(super) const PREPARE_TTL: Duration = Duration::from_secs(60);
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
-
-const CLUSTER: u128 = 9;
-const SEGMENT_SIZE: u64 = 256 << 10;
-const EXTENT_SIZE: u64 = 8 << 20;
-
-/// A file with what a crash would leave of it.
-#[derive(Clone, Debug, Default)]
-struct Stored {
-    written: Vec<u8>,
-    unsynced: Vec<(usize, Bytes)>,
-    durable: Vec<u8>,
-}
-
-/// What outlives a process.
-#[derive(Clone, Debug, Default)]
-struct Disks {
-    files: BTreeMap<File, Stored>,
-    checkpointed: MemoryRows,
-}
 
 /// One node, its drives, and its clients.
 pub(super) struct World {
@@ -99,46 +78,6 @@ fn config(profile: Profile) -> Config {
     }
 }
 
-fn recover(config: &Config, disks: &Disks) -> Boot {
-    let of_log = disks.files.iter().filter_map(|(file, stored)| match file {
-        File::LogSegment(sequence) => Some((*sequence, Bytes::from(stored.durable.clone()))),
-        File::Extent(..) => None,
-    });
-    let log = log::Config { cluster: CLUSTER, node: config.node, segment_size: SEGMENT_SIZE, planted: config.planted };
-    let log = Log::recover(log, of_log.collect()).expect("a synced log is recovered");
-    let drives = (0..u16::from(config.profile.data + config.profile.parity)).map(DriveId);
-    let stores = drives.map(|drive| {
-        let extents = disks.files.iter().filter_map(|(file, stored)| match file {
-            File::Extent(of, sequence) if *of == drive => Some((*sequence, stored.durable.len() as u64)),
-            File::Extent(..) | File::LogSegment(_) => None,
-        });
-        let listing = shards::Listing { extents: extents.collect() };
-        let mut read = |sequence, offset, length| {
-            let stored = disks.files.get(&File::Extent(drive, sequence)).ok_or(DiskError::Missing)?;
-            Ok(slice(&stored.durable, offset, length))
-        };
-        let config = shards::Config {
-            drive,
-            cluster: CLUSTER,
-            extent_size: EXTENT_SIZE,
-            compact_below_percent: 50,
-            planted: config.planted,
-        };
-        (drive, shards::recover(config, listing, &mut read).expect("the extents are this drive's"))
-    });
-    let applied = config
-        .groups
-        .iter()
-        .map(|group| (*group, state::applied(*group, &disks.checkpointed).expect("rows in memory are not damaged")));
-    Boot { log, stores: stores.collect(), applied: applied.collect() }
-}
-
-fn slice(bytes: &[u8], offset: u64, length: u32) -> Bytes {
-    let start = usize::try_from(offset).expect("test files are small").min(bytes.len());
-    let end = (start + length as usize).min(bytes.len());
-    Bytes::copy_from_slice(&bytes[start..end])
-}
-
 impl World {
     /// A fresh node with a bucket, on as many drives as the profile needs.
     pub(super) fn new(profile: Profile) -> World {
@@ -186,10 +125,7 @@ impl World {
     }
 
     pub(super) fn try_crash(mut self) -> Result<World, BootError> {
-        for stored in self.disks.files.values_mut() {
-            stored.written.clone_from(&stored.durable);
-            stored.unsynced.clear();
-        }
+        self.disks.crash();
         // Another process has another generator, or version ids would repeat.
         self.config.seed[0] += 1;
         World::start(self.config, self.disks, self.now)
@@ -197,7 +133,7 @@ impl World {
 
     /// A drive is replaced by an empty one.
     pub(super) fn lose_drive(&mut self, drive: DriveId) {
-        self.disks.files.retain(|file, _| !matches!(file, File::Extent(of, _) if *of == drive));
+        self.disks.lose_drive(drive);
     }
 
     /// The state store is lost, or an old copy was put in its place.
@@ -207,11 +143,7 @@ impl World {
 
     /// Sequences of the log's segments.
     pub(super) fn log_segments(&self) -> Vec<u64> {
-        let segments = self.disks.files.keys().filter_map(|file| match file {
-            File::LogSegment(sequence) => Some(*sequence),
-            File::Extent(..) => None,
-        });
-        segments.collect()
+        self.disks.log_segments()
     }
 
     // Time.
@@ -407,43 +339,4 @@ impl World {
     pub(super) fn shards(&self) -> u64 {
         self.status().drives.iter().map(|(_, usage)| usage.shards).sum()
     }
-}
-
-impl Disks {
-    fn carry_out(&mut self, order: DiskOrder) -> DiskOutcome {
-        match order {
-            DiskOrder::Create { file, size } => {
-                let zeros = vec![0; usize::try_from(size).expect("test files are small")];
-                let stored = Stored { written: zeros.clone(), unsynced: Vec::new(), durable: zeros };
-                assert!(self.files.insert(file, stored).is_none(), "{file:?} exists");
-            }
-            DiskOrder::Write { file, offset, bytes } => {
-                let Some(stored) = self.files.get_mut(&file) else { return DiskOutcome::Failed(DiskError::Missing) };
-                let offset = usize::try_from(offset).expect("test files are small");
-                write(&mut stored.written, offset, &bytes);
-                stored.unsynced.push((offset, bytes));
-            }
-            DiskOrder::Sync { file } => {
-                let Some(stored) = self.files.get_mut(&file) else { return DiskOutcome::Failed(DiskError::Missing) };
-                stored.unsynced.drain(..).for_each(|(offset, bytes)| write(&mut stored.durable, offset, &bytes));
-            }
-            DiskOrder::Read { file, offset, length } => {
-                let Some(stored) = self.files.get(&file) else { return DiskOutcome::Failed(DiskError::Missing) };
-                return DiskOutcome::Read(slice(&stored.written, offset, length));
-            }
-            DiskOrder::Remove { file } => {
-                if self.files.remove(&file).is_none() {
-                    return DiskOutcome::Failed(DiskError::Missing);
-                }
-            }
-        }
-        DiskOutcome::Done
-    }
-}
-
-fn write(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    if file.len() < offset + bytes.len() {
-        file.resize(offset + bytes.len(), 0);
-    }
-    file[offset..offset + bytes.len()].copy_from_slice(bytes);
 }
