@@ -26,6 +26,18 @@ fn bytes(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect()
 }
 
+/// Waits until nothing is open any more: giving up is a message that nobody answers.
+async fn nothing_open(doors: &Doors) {
+    let open = || (doors.faults.open_writes.load(Ordering::Relaxed), doors.faults.open_objects.load(Ordering::Relaxed));
+    for _ in 0..200 {
+        if open() == (0, 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("writes and objects still open: {:?}", open());
+}
+
 fn refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text());
     let id = answer.header("x-amz-request-id").expect("every answer has an id");
@@ -49,7 +61,7 @@ async fn what_is_put_is_what_is_got() {
         assert_eq!((head.status, head.body.len()), (200, 0));
         assert_eq!(head.header("content-length"), Some(size.to_string().as_str()));
     }
-    assert_eq!(doors.faults.open_objects.load(Ordering::Relaxed), 0, "every reader was closed");
+    nothing_open(&doors).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -378,7 +390,7 @@ async fn chunks_with_a_trailer_are_unwrapped() {
     body.extend_from_slice(b"\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n");
     let answer = trailing(Signer::new("PUT", "/bucket/large"), large.len()).body(&body).send(doors.address).await;
     refused(&answer, 400, "BadDigest");
-    assert_eq!(doors.faults.open_writes.load(Ordering::Relaxed), 0, "what was not decided was given up");
+    nothing_open(&doors).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -514,8 +526,34 @@ async fn a_body_that_is_not_what_was_said_changes_nothing() {
     document.payload = Some("UNSIGNED-PAYLOAD".to_owned());
     refused(&document.send(doors.address).await, 400, "BadDigest");
     assert!(get(&doors, "k").await.body == bytes(3 * MIB), "nothing was lost");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(doors.faults.open_writes.load(Ordering::Relaxed), 0, "what was not decided was given up");
+    nothing_open(&doors).await;
+}
+
+/// Sends a request whose connection may be used again, and reads until the server closes it.
+async fn kept_alive(doors: &Doors, signer: &Signer) -> Answer {
+    let (target, headers, _) = signer.sign(doors.address);
+    let head = head(doors.address, &signer.method, &target, &headers, Some(signer.body.len()));
+    let head = String::from_utf8(head).expect("a head is text").replace("connection: close\r\n", "");
+    let mut connection = Connection::open(doors.address).await;
+    connection.write(head.as_bytes()).await;
+    connection.answer(&signer.method).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_waits_to_send_and_is_answered_at_once_loses_the_connection() {
+    let doors = doors().await;
+    bucket(&doors).await;
+    let empty = Signer::new("PUT", "/bucket/empty").unsigned("expect", "100-continue");
+    let answer = kept_alive(&doors, &empty).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    let nowhere = Signer::new("PUT", "/nowhere/k").unsigned("expect", "100-continue").body(&bytes(MIB));
+    let answer = kept_alive(&doors, &nowhere).await;
+    refused(&answer, 404, "NoSuchBucket");
+    assert_eq!(answer.header("connection"), Some("close"));
+    let unsigned = Signer::new("PUT", "/bucket/k").unsigned("expect", "100-continue").unsigned("x-amz-acl", "private");
+    let answer = kept_alive(&doors, &unsigned.body(&bytes(MIB))).await;
+    refused(&answer, 403, "AccessDenied");
+    assert_eq!(answer.header("connection"), Some("close"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -596,12 +634,6 @@ async fn a_client_that_goes_away_leaves_nothing_open() {
     }
     assert_eq!(open().await, (1, 1), "both are under way");
     drop((reader, writer));
-    for _ in 0..100 {
-        if open().await == (0, 0) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(open().await, (0, 0), "both were given up");
+    nothing_open(&doors).await;
     refused(&get(&doors, "half").await, 404, "NoSuchKey");
 }

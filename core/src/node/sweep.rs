@@ -119,9 +119,10 @@ impl Node {
     fn resolve_expired(&mut self, out: &mut Vec<Effect>) {
         let mut expired: BTreeMap<VersionId, WallTime> = BTreeMap::new();
         let hasty = planted!(self.config.planted, SweepInFlight);
+        let pinned = self.pinned();
         for undecided in self.stores.values().flat_map(|store| store.undecided()) {
-            // SWEEP-2
-            let ours = self.alive.contains(&undecided.version);
+            // SWEEP-2, and OBJ-1: nothing could be done about a body that somebody reads.
+            let ours = self.alive.contains(&undecided.version) || pinned.contains(&undecided.version);
             if hasty || (!ours && undecided.expires < self.now.wall) {
                 let expires = expired.entry(undecided.version).or_default();
                 *expires = undecided.expires.max(*expires);

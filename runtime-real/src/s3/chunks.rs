@@ -79,18 +79,33 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Remembers why a body failed.
+/// Remembers why a body failed, and whether anybody wanted it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watch(Arc<Mutex<Option<Fault>>>);
+pub(super) struct Watch(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    fault: Option<Fault>,
+    wanted: bool,
+}
 
 impl Watch {
     /// Why the body failed, if it did.
     pub(super) fn fault(&self) -> Option<Fault> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fault.clone()
     }
 
-    fn set(&self, fault: &Fault) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault.clone());
+    /// Whether the body was asked for, which tells a client that waits to go on.
+    pub(super) fn wanted(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).wanted
+    }
+
+    fn set_fault(&self, fault: &Fault) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fault = Some(fault.clone());
+    }
+
+    fn set_wanted(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).wanted = true;
     }
 }
 
@@ -117,6 +132,8 @@ pub(super) struct Guarded {
     ended: bool,
     /// Whether the client may still be sending.
     sending: bool,
+    /// Whether anybody has asked for it.
+    asked: bool,
 }
 
 impl Guarded {
@@ -136,11 +153,11 @@ impl Guarded {
         };
         let idle = Box::pin(tokio::time::sleep(IDLE));
         let out = VecDeque::new();
-        Guarded { inner, chunks, document, seen: 0, out, watch, idle, ended: false, sending: !waits }
+        Guarded { inner, chunks, document, seen: 0, out, watch, idle, ended: false, sending: !waits, asked: false }
     }
 
     fn fail(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        self.watch.set(&fault);
+        self.watch.set_fault(&fault);
         self.ended = true;
         Poll::Ready(Some(Err(fault)))
     }
@@ -177,6 +194,10 @@ impl Body for Guarded {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self.get_mut();
+        if !this.asked {
+            this.asked = true;
+            this.watch.set_wanted();
+        }
         loop {
             if let Some(bytes) = this.out.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));

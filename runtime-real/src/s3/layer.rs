@@ -2,6 +2,8 @@
 //!
 //! - `S3-8` A preflight of CORS is answered here, with 403: no bucket has a CORS configuration, and `s3s` must not be
 //!   asked without a signature.
+//! - `S3-10` A connection on which a client waited for `100 Continue` and got its answer at once is closed. RFC 9110
+//!   §10.1.1 allows the answer, but botocore goes on to read the next answer on that connection with the status of this one.
 //! - `S3-9` Every response carries `x-amz-request-id`, and every error has it in its XML.
 
 use super::access::{Access, Authority, OperationCell};
@@ -15,7 +17,7 @@ use crate::client::Client;
 use crate::front::metrics::OperationName;
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Limited};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -73,7 +75,14 @@ impl S3Door {
         let id = format!("{:016X}", self.next_request.fetch_add(1, Ordering::Relaxed));
         let operation = OperationCell::default();
         let resource = request.uri().path().to_owned();
-        let mut response = self.judge(request, &operation).await;
+        let watch = Watch::default();
+        let waits = waits(&request);
+        let empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+        let mut response = self.judge(request, &operation, &watch).await;
+        // S3-10
+        if waits && (empty || !watch.wanted()) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let name = operation.0.get().copied();
         if let Some(StatusOverride(status)) = response.extensions().get().copied() {
             *response.status_mut() = status;
@@ -88,9 +97,9 @@ impl S3Door {
         response
     }
 
-    async fn judge(&self, request: Request<Body>, operation: &OperationCell) -> Response<Body> {
+    async fn judge(&self, request: Request<Body>, operation: &OperationCell, watch: &Watch) -> Response<Body> {
+        let continued = waits(&request);
         let (mut parts, body) = request.into_parts();
-        let watch = Watch::default();
         // S3-8
         if parts.method == Method::OPTIONS {
             let message = "CORSResponse: CORS is not enabled for this bucket.".to_owned();
@@ -101,7 +110,6 @@ impl S3Door {
         let document = document_check(&parts, framing);
         // Built before any refusal: a guard that is dropped early lets the client finish sending, so that it reads the
         // answer.
-        let continued = parts.headers.contains_key(header::EXPECT);
         let guarded = Guarded::new(body, framing, document, watch.clone(), continued);
         if let Err(denial) = &admitted {
             return refusal(denial);
@@ -131,6 +139,11 @@ impl S3Door {
         }
         complete_acl(response, operation).await
     }
+}
+
+/// Whether the client waits to be told to send its body. HTTP/2 has streams for that.
+fn waits(request: &Request<Body>) -> bool {
+    request.version() <= Version::HTTP_11 && request.headers().contains_key(header::EXPECT)
 }
 
 fn fault_code(error: &s3s::S3Error) -> &'static str {

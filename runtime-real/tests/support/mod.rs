@@ -9,8 +9,11 @@ pub use http_client::{Answer, Connection, head, send};
 pub use model_node::{Faults, ModelNode};
 pub use signer::{Signer, chunk_signature, hex, hmac_sha256, sha256_hex};
 
+use anvil::client::Client;
 use anvil::front::{self, Credentials, Settings};
+use anvil::node::{self, NodeDirectory, StartOptions};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -39,11 +42,58 @@ pub async fn doors() -> Doors {
 
 pub async fn doors_with(settings: Settings) -> Doors {
     let (client, faults) = ModelNode::start();
+    let (address, stop) = open(client, settings).await;
+    Doors { address, faults, stop: Some(stop) }
+}
+
+async fn open(client: Client, settings: Settings) -> (SocketAddr, oneshot::Sender<()>) {
     let credentials = Credentials { access_key_id: ACCESS_KEY.into(), secret_access_key: SECRET_KEY.into() };
     let router = front::router(client, credentials, settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     let (stop, stopped) = oneshot::channel();
     tokio::spawn(front::serve(listener, router, stopped));
-    Doors { address, faults, stop: Some(stop) }
+    (address, stop)
+}
+
+/// Doors over a real node on directories of its own.
+pub struct RealNode {
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    node: node::NodeHandle,
+    directory: NodeDirectory,
+}
+
+impl RealNode {
+    /// Starts, or starts again, the node of `paths`.
+    pub async fn start(paths: &[PathBuf]) -> RealNode {
+        let paths = paths.to_vec();
+        let starting = tokio::task::spawn_blocking(move || {
+            let directory = NodeDirectory::open(&paths, "node1", Some((ACCESS_KEY.into(), SECRET_KEY.into())))
+                .expect("the directories are ours");
+            // Small files, so that a test fills several.
+            let options = StartOptions { extent_bytes: 16 << 20, log_segment_bytes: 4 << 20, ..Default::default() };
+            let node = node::start(&directory, &options).expect("the node starts");
+            (directory, node)
+        });
+        let (directory, node) = starting.await.expect("starting does not panic");
+        let settings = Settings { open_admin: true, ..Settings::default() };
+        let (address, stop) = open(node.client.clone(), settings).await;
+        let mut tries = 0;
+        while send(address, "GET", "/-/ready", &[], b"").await.status != 200 {
+            tries += 1;
+            assert!(tries < 200, "the node does not get ready");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        RealNode { address, stop, node, directory }
+    }
+
+    /// Stops the node; its directories can be opened again.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        let node = self.node;
+        let stopped = tokio::task::spawn_blocking(move || node.stop()).await.expect("stopping does not panic");
+        stopped.expect("the node stops cleanly");
+        drop(self.directory);
+    }
 }

@@ -1,6 +1,7 @@
 //! A node without disks: the real state machine over a map in memory, bodies as they came, faults on demand.
 
 use anvil::client::{Client, Inbound};
+use anvil::node::Inbox;
 use anvil_core::node::{Reply, Request, Status, Target, Unavailable};
 use anvil_core::rows::MemoryRows;
 use anvil_core::state::{
@@ -14,7 +15,6 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
 
 /// What shall go wrong, and what was seen.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub struct ModelNode {
 
 impl ModelNode {
     pub fn start() -> (Client, Arc<Faults>) {
-        let (inbox, mut inbound) = mpsc::unbounded_channel::<Inbound>();
+        let (inbox, inbound) = crossbeam_channel::unbounded();
         let faults = Arc::new(Faults::default());
         let mut node = ModelNode {
             rows: MemoryRows::default(),
@@ -56,8 +56,9 @@ impl ModelNode {
             bodies: BTreeMap::new(),
             faults: Arc::clone(&faults),
         };
-        tokio::spawn(async move {
-            while let Some(Inbound { id, request, reply }) = inbound.recv().await {
+        std::thread::spawn(move || {
+            // It ends when the last client is gone.
+            while let Ok(Inbox::Client(Inbound { id, request, reply })) = inbound.recv() {
                 let answer = node.answer(id, request);
                 if let Some(reply) = reply {
                     let _ = reply.send(answer);

@@ -44,7 +44,7 @@ struct UnderWay {
 #[derive(Debug)]
 enum Step {
     Asked { request: RequestId },
-    Reading { open: RequestId, write: WriteId, body: Bytes, waiting: BTreeMap<RequestId, u32> },
+    Reading { open: RequestId, write: WriteId, body: Bytes, shards: u64, waiting: BTreeMap<RequestId, u32> },
 }
 
 /// How long one attempt is waited for.
@@ -74,7 +74,10 @@ impl Reader {
     }
 
     fn again(&mut self, desk: &mut Desk<'_>) {
-        self.under_way = None;
+        if let Some(UnderWay { node, step, item: Item::Object(_), .. }) = self.under_way.take() {
+            let (Step::Asked { request: open } | Step::Reading { open, .. }) = step;
+            desk.send(node, Request::Close { open });
+        }
         self.token += 1;
         desk.wake(self.chance.between(10 * MILLIS, 100 * MILLIS), self.token);
     }
@@ -105,18 +108,18 @@ impl Reader {
             desk.complain("objects are read as they were written", format!("nobody put {object:?}"));
             return;
         };
-        for body in &object.bodies {
-            if let Place::Striped { drives, .. } = &body.place {
-                self.shards += body.size.div_ceil(STRIPE_SIZE as u64) * drives.len() as u64;
-            }
-        }
+        let shards = object.bodies.iter().map(|body| match &body.place {
+            Place::Striped { drives, .. } => body.size.div_ceil(STRIPE_SIZE as u64) * drives.len() as u64,
+            Place::Inline(_) => 0,
+        });
+        let shards = shards.sum();
         let mut waiting = BTreeMap::new();
         for (stripe, request) in read_requests(open, object) {
             waiting.insert(desk.send(under_way.node, request), stripe);
         }
         let nothing_to_read = waiting.is_empty();
         let body = Bytes::from(body_of(desk.seed, write, size));
-        under_way.step = Step::Reading { open, write, body, waiting };
+        under_way.step = Step::Reading { open, write, body, shards, waiting };
         if nothing_to_read {
             self.end_read(desk);
         }
@@ -124,7 +127,10 @@ impl Reader {
 
     fn end_read(&mut self, desk: &mut Desk<'_>) {
         let Some(under_way) = &self.under_way else { return };
-        let (Step::Reading { open, write, .. }, Item::Object(key)) = (&under_way.step, under_way.item) else { return };
+        let (Step::Reading { open, write, shards, .. }, Item::Object(key)) = (&under_way.step, under_way.item) else {
+            return;
+        };
+        self.shards += shards;
         desk.send(under_way.node, Request::Close { open: *open });
         self.note_object(key, under_way.call, ObjectOutcome::Found(*write), desk);
     }
@@ -166,10 +172,11 @@ impl Reader {
 
 impl Client for Reader {
     fn on_wake(&mut self, token: u64, desk: &mut Desk<'_>) {
-        if token == self.token {
-            self.target = None;
-            self.next(desk);
+        if token != self.token {
+            return;
         }
+        self.target = None;
+        if self.under_way.is_some() { self.again(desk) } else { self.next(desk) }
     }
 
     fn on_reply(&mut self, id: RequestId, reply: Reply, desk: &mut Desk<'_>) {

@@ -1,3 +1,5 @@
+//! Tests of the state store over a simulated drive: what a power loss in the middle of a commit leaves.
+
 use super::SimBackend;
 use crate::chance::Chance;
 use crate::world::SimTime;

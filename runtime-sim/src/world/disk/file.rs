@@ -60,6 +60,7 @@ impl SimFile {
         self.visible.len() as u64
     }
 
+    /// Whether its creation has completed by `now` (WORLD-DISK-3).
     pub(super) fn exists_durably(&self, now: SimTime) -> bool {
         now >= self.born
     }

@@ -206,6 +206,7 @@ impl Disk {
         if fails {
             return Err(DiskError::Io("simulated sync error".into()));
         }
+        // WORLD-DISK-1: the treachery of extents is what the atlas allows; every other sync keeps its word.
         if !lies {
             file.sync(ordered, &mut self.chance);
         }

@@ -1,3 +1,5 @@
+//! Tests of the simulated drive: it must lose and keep exactly what its invariants say, or scenarios prove nothing.
+
 use super::{DamageKind, Disk, Name, Treachery};
 use crate::world::SimTime;
 use crate::world::rates::DiskRates;

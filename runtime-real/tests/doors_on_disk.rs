@@ -1,0 +1,88 @@
+//! The doors over a real node: what was acknowledged is there after a restart, on one drive and on four.
+
+mod support;
+
+use std::path::PathBuf;
+use support::{Answer, RealNode, Signer, send};
+
+const MIB: usize = 1 << 20;
+
+fn bytes(size: usize, seed: usize) -> Vec<u8> {
+    (0..size).map(|at| ((at + seed).wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect()
+}
+
+async fn put(node: &RealNode, key: &str, body: &[u8]) -> Answer {
+    Signer::new("PUT", &format!("/bucket/{key}")).body(body).send(node.address).await
+}
+
+async fn get(node: &RealNode, key: &str) -> Answer {
+    Signer::new("GET", &format!("/bucket/{key}")).send(node.address).await
+}
+
+async fn upload(node: &RealNode, key: &str, parts: &[Vec<u8>]) -> Answer {
+    let path = format!("/bucket/{key}");
+    let begun = Signer::new("POST", &path).query("uploads", "").send(node.address).await;
+    let id = begun.element("UploadId").expect("an upload has an id");
+    let mut xml = String::new();
+    for (number, part) in (1..).zip(parts) {
+        let put = Signer::new("PUT", &path).query("partNumber", &number.to_string()).query("uploadId", &id);
+        let answer = put.body(part).send(node.address).await;
+        let etag = answer.header("etag").unwrap_or_else(|| panic!("{}", answer.text())).to_owned();
+        xml += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+    }
+    let xml = format!("<CompleteMultipartUpload>{xml}</CompleteMultipartUpload>");
+    Signer::new("POST", &path).query("uploadId", &id).body(xml.as_bytes()).send(node.address).await
+}
+
+async fn everything_survives_a_restart(drives: usize) {
+    let home = tempfile::tempdir().expect("there is room for a directory");
+    let paths: Vec<PathBuf> = (0..drives).map(|drive| home.path().join(format!("drive{drive}"))).collect();
+    let node = RealNode::start(&paths).await;
+    assert_eq!(Signer::new("PUT", "/bucket").send(node.address).await.status, 200);
+    let sizes = [0, 1, 16 << 10, (16 << 10) + 1, MIB, 3 * MIB + 7, 20 * MIB];
+    for size in sizes {
+        let stored = put(&node, &format!("size/{size}"), &bytes(size, size)).await;
+        assert_eq!(stored.status, 200, "{size}: {}", stored.text());
+    }
+    let parts = [bytes(5 * MIB, 1), bytes(5 * MIB + 3, 2), bytes(10, 3)];
+    let done = upload(&node, "parts", &parts).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert_eq!(put(&node, "gone", &bytes(2 * MIB, 9)).await.status, 200);
+    assert_eq!(Signer::new("DELETE", "/bucket/gone").send(node.address).await.status, 204);
+    assert_eq!(put(&node, "twice", &bytes(2 * MIB, 4)).await.status, 200);
+    assert_eq!(put(&node, "twice", &bytes(2 * MIB, 5)).await.status, 200);
+    let written = send(node.address, "PUT", "/kv/key", &[], b"value").await;
+    let revision = written.header("x-anvil-revision").expect("a revision").to_owned();
+    let listed = Signer::new("GET", "/bucket").query("list-type", "2").send(node.address).await.elements("Key");
+    node.stop().await;
+
+    let node = RealNode::start(&paths).await;
+    for size in sizes {
+        let got = get(&node, &format!("size/{size}")).await;
+        assert_eq!((got.status, got.complete), (200, true), "{size}");
+        assert!(got.body == bytes(size, size), "the bytes of {size} differ");
+    }
+    assert!(get(&node, "parts").await.body == parts.concat());
+    let range = Signer::new("GET", "/bucket/parts").header("range", "bytes=5242870-5242889").send(node.address).await;
+    assert!(range.body == parts.concat()[5_242_870..5_242_890], "a range across two parts");
+    assert_eq!(get(&node, "gone").await.code(), "NoSuchKey");
+    assert!(get(&node, "twice").await.body == bytes(2 * MIB, 5));
+    let again = Signer::new("GET", "/bucket").query("list-type", "2").send(node.address).await.elements("Key");
+    assert_eq!((again.len(), again), (9, listed));
+    let stale = [("if-match".to_owned(), "\"1\"".to_owned())];
+    assert_eq!(send(node.address, "PUT", "/kv/key", &stale, b"other").await.status, 412);
+    let fresh = [("if-match".to_owned(), format!("\"{revision}\""))];
+    assert_eq!(send(node.address, "PUT", "/kv/key", &fresh, b"other").await.status, 200);
+    assert_eq!(send(node.address, "GET", "/kv/key", &[], b"").await.body, b"other");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_survives_a_restart_on_one_drive() {
+    everything_survives_a_restart(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_survives_a_restart_on_four_drives() {
+    everything_survives_a_restart(4).await;
+}
