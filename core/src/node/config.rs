@@ -29,6 +29,10 @@ pub struct Config {
     pub election_timeout: Duration,
     /// See [`raft::Config::heartbeat_interval`].
     pub heartbeat_interval: Duration,
+    /// See [`raft::Config::append_bytes_max`].
+    pub append_bytes_max: usize,
+    /// See [`raft::Config::tail_entries_max`].
+    pub tail_entries_max: u64,
     /// Bytes of commands applied after which the state store is made durable and the log cut.
     pub checkpoint_bytes: usize,
     /// The same when this much time has passed since the first command that is not durable there.
@@ -49,8 +53,9 @@ impl Config {
             voters: self.voters.clone(),
             election_timeout: self.election_timeout,
             heartbeat_interval: self.heartbeat_interval,
-            append_bytes_max: 1 << 20,
+            append_bytes_max: self.append_bytes_max,
             appends_in_flight_max: 16,
+            tail_entries_max: self.tail_entries_max,
             uncommitted_bytes_max: 64 << 20,
             planted: self.planted,
         }

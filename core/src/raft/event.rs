@@ -26,6 +26,8 @@ pub struct Config {
     pub append_bytes_max: usize,
     /// Most appends to one follower that are not answered yet.
     pub appends_in_flight_max: usize,
+    /// Entries kept behind the compaction point, so that a follower which is a little behind is spared a snapshot.
+    pub tail_entries_max: u64,
     /// Most bytes of payload proposed and not yet committed; more is refused with `Busy`.
     pub uncommitted_bytes_max: usize,
     /// Planted bugs, all off in production.

@@ -12,9 +12,7 @@ use alloc::vec::Vec;
 /// What an entry takes in a message beside its payload, roughly; keeps a message of empty entries bounded as well.
 const ENTRY_OVERHEAD_BYTES: usize = 32;
 
-/// The tail that is kept behind the compaction point for slow followers: at most this many entries ...
-const TAIL_ENTRIES_MAX: u64 = 4096;
-/// ... and at most this many bytes of payload.
+/// The tail that is kept behind the compaction point for slow followers has at most this many bytes of payload.
 const TAIL_BYTES_MAX: usize = 4 << 20;
 
 /// Entries after a base, without gaps.
@@ -117,10 +115,10 @@ impl LogView {
     }
 
     /// Where to cut so that a bounded tail up to `through` remains for followers that are a little behind.
-    pub(super) fn tail_base(&self, through: LogIndex) -> LogIndex {
+    pub(super) fn tail_base(&self, through: LogIndex, entries_max: u64) -> LogIndex {
         let mut bytes = 0usize;
         let mut base = through;
-        while base > self.base.index && through.0 - base.0 < TAIL_ENTRIES_MAX {
+        while base > self.base.index && through.0 - base.0 < entries_max {
             let offset = self.offset(base).expect("the loop stays after the base");
             bytes += self.entries.get(offset).expect("the tail is in the log").payload.size();
             if bytes > TAIL_BYTES_MAX {

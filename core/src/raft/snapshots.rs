@@ -117,7 +117,8 @@ impl Raft {
         if through <= self.log.base().index || self.installing.is_some() {
             return;
         }
-        let base = if self.quorum() == 1 { through } else { self.log.tail_base(through) };
+        let tail = self.config.tail_entries_max;
+        let base = if self.quorum() == 1 { through } else { self.log.tail_base(through, tail) };
         if base > self.log.base().index {
             self.log.cut(base);
             out.push(Effect::Cut { base: self.log.base() });

@@ -128,6 +128,8 @@ fn config(directory: &NodeDirectory) -> Config {
         seed: super::directory::random(),
         election_timeout: Duration::from_millis(500),
         heartbeat_interval: Duration::from_millis(100),
+        append_bytes_max: 1 << 20,
+        tail_entries_max: 4096,
         checkpoint_bytes: 32 << 20,
         checkpoint_interval: Duration::from_secs(30),
         prepare_ttl: Duration::from_secs(3600),

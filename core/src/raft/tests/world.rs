@@ -220,6 +220,7 @@ impl World {
             append_bytes_max: options.append_bytes_max,
             appends_in_flight_max: options.appends_in_flight_max,
             uncommitted_bytes_max: options.uncommitted_bytes_max,
+            tail_entries_max: 4096,
             planted: options.planted,
         };
         let Disk { hard_state, base, entries } = node.disk.clone();
