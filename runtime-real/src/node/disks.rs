@@ -1,6 +1,7 @@
 //! Disk orders carried out on files.
 
 use super::checked_file::sync_parent;
+use super::room;
 use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File};
 use anvil_core::shards;
 use anvil_core::types::DriveId;
@@ -106,6 +107,9 @@ impl Disks {
 
     fn create(&self, file: File, size: u64) -> io::Result<()> {
         let path = self.path(file);
+        if let File::Extent(drive, _) = file {
+            room::check_extent(&self.roots[&drive], size)?;
+        }
         let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let allocated = match file {
             // Written, not only allocated: a sync of a later write then changes no metadata of the file.
