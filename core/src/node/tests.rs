@@ -216,9 +216,12 @@ fn shards_still_on_their_way_when_a_write_is_given_up_are_removed() {
         let mut world = World::new(THREE);
         let write = world.send(Request::BeginWrite);
         world.hold(hold);
-        world.send(Request::WriteStripe { write, index: 0, bytes: Bytes::from(text(1, SMALL)) });
+        let stripe = world.send(Request::WriteStripe { write, index: 0, bytes: Bytes::from(text(1, SMALL)) });
         assert!(matches!(world.ask(Request::AbortWrite { write }), Reply::Closed));
         world.release();
+        // NODE-2
+        let answer = world.reply(stripe);
+        assert!(matches!(answer, Some(Reply::Unavailable(Unavailable::UnknownHandle))), "{answer:?}");
         assert_eq!((world.shards(), world.status().undecided), (0, 0));
     }
 }
