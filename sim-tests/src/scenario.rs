@@ -15,6 +15,8 @@ use std::time::Duration;
 pub enum Scenario {
     /// Keys stay linearizable on 1, 3 and 5 nodes under partitions, crashes, clock drift and disk errors.
     Keys,
+    /// One leader for a term, and no stale read, however often leaders are cut off just after their election.
+    Elections,
     /// Laggards catch up by snapshot, and clients that repeat themselves are served exactly once.
     Snapshots,
     /// Objects on one node survive crashes and torn writes byte for byte, and leave no shard behind.
@@ -33,6 +35,7 @@ impl Scenario {
     /// All of them.
     pub const ALL: &'static [Scenario] = &[
         Scenario::Keys,
+        Scenario::Elections,
         Scenario::Snapshots,
         Scenario::Objects,
         Scenario::Rot,
@@ -45,6 +48,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Scenario::Keys => "keys",
+            Scenario::Elections => "elections",
             Scenario::Snapshots => "snapshots",
             Scenario::Objects => "objects",
             Scenario::Rot => "rot",
@@ -65,6 +69,7 @@ impl Scenario {
         let mut plan = base(seed, &mut chance, planted);
         match self {
             Scenario::Keys => keys(&mut plan, &mut chance),
+            Scenario::Elections => elections(&mut plan, &mut chance),
             Scenario::Snapshots => snapshots(&mut plan, &mut chance),
             Scenario::Objects => objects(&mut plan, &mut chance),
             Scenario::Rot => rot(&mut plan, &mut chance),
@@ -78,7 +83,7 @@ impl Scenario {
 
 /// What all scenarios begin with: a small cluster with trouble drawn for it, and no clients.
 fn base(seed: u64, chance: &mut Chance, planted: Planted) -> Plan {
-    let span_micros = *chance.pick(&[3, 5, 8]) * SECONDS;
+    let span_micros = *chance.pick(&[5, 10, 15]) * SECONDS;
     Plan {
         seed,
         nodes: *chance.pick(&[1, 3, 3, 3, 5]),
@@ -105,6 +110,8 @@ fn node(chance: &mut Chance) -> NodePlan {
     NodePlan {
         election_timeout: Duration::from_millis(election_ms),
         heartbeat_interval: Duration::from_millis(election_ms / 5),
+        append_bytes_max: *chance.pick(&[1, 200, 1 << 20]),
+        tail_entries_max: *chance.pick(&[1, 10, 4096]),
         checkpoint_bytes: *chance.pick(&[1 << 10, 4 << 10, 64 << 10]),
         checkpoint_interval: Duration::from_millis(*chance.pick(&[50, 500, 5_000])),
         prepare_ttl: Duration::from_millis(*chance.pick(&[500, 3_000])),
@@ -119,11 +126,12 @@ fn key_clients(plan: &mut Plan, chance: &mut Chance) {
     let busy = *chance.pick(&[5, 20, 80]);
     let clients = chance.between(2, 5);
     plan.key_clients = (0..clients)
-        .map(|_| KeyHabits {
+        .map(|number| KeyHabits {
             keys,
             operations: 10_000,
             think_micros: busy * MILLIS,
             patience_micros: *chance.pick(&[100, 400, 1_500]) * MILLIS,
+            only_reads: number > 0 && chance.below(3) == 0,
             session: chance.below(3) > 0,
             hedge_per_million: *chance.pick(&[0, 100_000, 500_000]),
             value_size_max: *chance.pick(&[16, 200, 2_000]),
@@ -145,6 +153,29 @@ fn keys(plan: &mut Plan, chance: &mut Chance) {
     key_clients(plan, chance);
 }
 
+fn elections(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = *chance.pick(&[3, 3, 5]);
+    key_clients(plan, chance);
+    for (number, client) in plan.key_clients.iter_mut().enumerate() {
+        client.think_micros = *chance.pick(&[3, 10]) * MILLIS;
+        client.only_reads = number % 2 == 1;
+        client.patience_micros = *chance.pick(&[30, 200]) * MILLIS;
+    }
+    plan.drift_ppm_max = *chance.pick(&[0, 20_000, 200_000]);
+    plan.node.election_timeout = Duration::from_millis(150);
+    plan.node.heartbeat_interval = Duration::from_millis(30);
+    plan.node.append_bytes_max = *chance.pick(&[1, 1, 200]);
+    plan.network.delay_micros = *chance.pick(&[100, 500, 2_000, 8_000]);
+    plan.disk.delay_micros = 20;
+    plan.disk.sync_micros = *chance.pick(&[200, 2_000, 10_000]);
+    plan.trouble.depose_per_million = *chance.pick(&[200_000, 600_000]);
+    plan.trouble.upset_per_million = *chance.pick(&[0, 600_000]);
+    plan.trouble.partition_micros = plan.span_micros / *chance.pick(&[20, 50]);
+    plan.trouble.power_loss_micros = *chance.pick(&[0, plan.span_micros / 8]);
+    plan.trouble.death_micros = 0;
+    plan.trouble.pause_micros = 0;
+}
+
 fn snapshots(plan: &mut Plan, chance: &mut Chance) {
     plan.nodes = *chance.pick(&[3, 3, 5]);
     key_clients(plan, chance);
@@ -155,9 +186,10 @@ fn snapshots(plan: &mut Plan, chance: &mut Chance) {
     }
     plan.node.checkpoint_bytes = 512;
     plan.node.checkpoint_interval = Duration::from_millis(50);
+    plan.node.tail_entries_max = *chance.pick(&[1, 1, 5]);
     plan.trouble.down_micros_max = 2 * SECONDS;
-    plan.trouble.power_loss_micros = plan.span_micros / 6;
-    plan.trouble.partition_micros = plan.span_micros / 8;
+    plan.trouble.power_loss_micros = plan.span_micros / *chance.pick(&[4, 8]);
+    plan.trouble.partition_micros = plan.span_micros / *chance.pick(&[4, 8]);
 }
 
 fn object_clients(plan: &mut Plan, chance: &mut Chance) {
@@ -252,8 +284,8 @@ fn swarm(plan: &mut Plan, chance: &mut Chance) {
 pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
     use anvil_core::planted::Bug;
     match bug {
-        Bug::CommitOldTerm | Bug::VoteBeforeDurable | Bug::AckBeforeSync | Bug::TornTailAccepted => Scenario::Keys,
-        Bug::ReadWithoutQuorum => Scenario::Keys,
+        Bug::CommitOldTerm | Bug::VoteBeforeDurable | Bug::ReadWithoutQuorum => Scenario::Elections,
+        Bug::AckBeforeSync | Bug::TornTailAccepted => Scenario::Keys,
         Bug::SessionsNotInSnapshot => Scenario::Snapshots,
         Bug::ChecksumNotVerified => Scenario::Rot,
         Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight => Scenario::Objects,

@@ -5,7 +5,7 @@
 
 use super::Complaint;
 use anvil_core::state::Answer;
-use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition};
+use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Term};
 use std::collections::BTreeMap;
 
 /// What the first node that applied an entry showed.
@@ -31,6 +31,7 @@ pub struct Replica {
 #[derive(Debug, Default)]
 pub struct CanonicalLog {
     entries: BTreeMap<(GroupId, LogIndex), Canonical>,
+    leaders: BTreeMap<(GroupId, Term), u64>,
 }
 
 impl CanonicalLog {
@@ -76,6 +77,16 @@ impl CanonicalLog {
             }
         }
         Ok(())
+    }
+
+    /// A node says that it leads a term: it is the only one that ever does (election safety, Raft figure 3).
+    pub fn on_leader(&mut self, node: u64, group: GroupId, term: Term) -> Result<(), Complaint> {
+        let first = *self.leaders.entry((group, term)).or_insert(node);
+        if first == node {
+            return Ok(());
+        }
+        let what = format!("group {group} term {term}: nodes {first} and {node} both led it");
+        Err(Complaint::new("one leader for a term", what))
     }
 
     /// Rows of the nodes at the end: equal positions in all groups, equal rows.
@@ -127,6 +138,15 @@ mod tests {
         log.on_applied(1, GroupId(1), &[entry(1, 1)], &answer(1)).expect("new");
         log.on_applied(2, GroupId(1), &[entry(1, 1)], &[]).expect("skipped");
         log.on_applied(2, GroupId(1), &[entry(1, 1)], &answer(2)).expect_err("another answer");
+    }
+
+    #[test]
+    fn two_leaders_of_one_term_are_a_complaint() {
+        let mut log = CanonicalLog::default();
+        log.on_leader(1, GroupId(1), Term(3)).expect("the first");
+        log.on_leader(1, GroupId(1), Term(3)).expect("the same");
+        log.on_leader(2, GroupId(0), Term(3)).expect("another group");
+        log.on_leader(2, GroupId(1), Term(3)).expect_err("two");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct KeyHabits {
     pub think_micros: u64,
     /// How long one attempt is waited for.
     pub patience_micros: u64,
+    /// Only gets.
+    pub only_reads: bool,
     /// Whether changes are stamped and sent again until they are answered.
     pub session: bool,
     /// Sends a stamped change to two nodes at once, this often.
@@ -124,6 +126,7 @@ impl KeyClient {
         let revision = seen.map_or(KeyCondition::Present, KeyCondition::Revision);
         let write = WriteId(desk.fresh());
         let action = match self.chance.below(20) {
+            _ if self.habits.only_reads => KeyAction::Get,
             0..=8 => KeyAction::Get,
             9..=14 => KeyAction::Put(write, KeyCondition::Any),
             15 | 16 => KeyAction::Put(write, revision),

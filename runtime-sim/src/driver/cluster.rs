@@ -34,7 +34,7 @@ pub(super) enum Item {
     /// An event reaches a process. A message of a peer reaches whatever life is there; all else only its own.
     Deliver { node: u64, life: Option<u64>, event: Event },
     /// A client's request reaches a node.
-    Request { node: u64, client: usize, id: RequestId, request: Request },
+    Request { node: u64, life: Option<u64>, client: usize, id: RequestId, request: Request },
     /// An order to a drive takes effect.
     Disk { node: u64, life: u64, user: DiskUser, op: OpId, order: DiskOrder, ordered: SimTime, done: SimTime },
     /// Work on a state store takes effect.
@@ -180,12 +180,14 @@ impl Cluster {
         }
         match item {
             Item::Deliver { node, life, event } => self.deliver(node, life, event).await,
-            Item::Request { node, client, id, request } => {
+            Item::Request { node, life, client, id, request } => {
                 let machine = self.machine(node);
-                let life = machine.life;
-                if machine.is_running() {
-                    self.askers.insert(id, Asker { client, node, life });
+                let is_there = life.map_or(machine.is_running(), |life| machine.lives(life));
+                if !is_there {
+                    return Ok(());
                 }
+                let life = machine.life;
+                self.askers.insert(id, Asker { client, node, life });
                 self.deliver(node, Some(life), Event::Client { id, request }).await
             }
             Item::Disk { node, life, user, op, order, ordered, done } => {
@@ -219,6 +221,11 @@ impl Cluster {
         let now = self.now;
         let machine = self.machines.get_mut(&node).expect("the plan named this node");
         if !machine.is_running() || life.is_some_and(|life| !machine.lives(life)) {
+            return Ok(());
+        }
+        if let Event::Peer { from, .. } = &event
+            && !self.network.carries(from.0, node)
+        {
             return Ok(());
         }
         self.trace.note(now, format_args!("n{node}"), format_args!("{}", BriefEvent(&event)));
@@ -291,6 +298,8 @@ impl Cluster {
             seed: [0; 32],
             election_timeout: plan.node.election_timeout,
             heartbeat_interval: plan.node.heartbeat_interval,
+            append_bytes_max: plan.node.append_bytes_max,
+            tail_entries_max: plan.node.tail_entries_max,
             checkpoint_bytes: plan.node.checkpoint_bytes,
             checkpoint_interval: plan.node.checkpoint_interval,
             prepare_ttl: plan.node.prepare_ttl,
@@ -330,7 +339,7 @@ impl Cluster {
             }
             // A request's id names it: the network may lose it, and never doubles it.
             if let Some(delay) = self.network.send(End::Client(number as u64), End::Node(node)).first() {
-                self.queue(*delay, Item::Request { node, client: number, id, request });
+                self.queue(*delay, Item::Request { node, life: None, client: number, id, request });
             }
         }
         complaint.map_or(Ok(()), Err)
@@ -350,7 +359,8 @@ impl Cluster {
         let delay = machine.chance.heavy_tail(INSIDE_MICROS);
         let at = self.now.after(delay).max(machine.last_inside.after(1));
         machine.last_inside = at;
-        self.queue_at(at, Item::Request { node, client, id, request });
+        let life = Some(machine.life);
+        self.queue_at(at, Item::Request { node, life, client, id, request });
     }
 
     /// Whether a living process still owes somebody an answer.

@@ -60,24 +60,29 @@ impl Cluster {
                     let event = Event::Computed { work, product };
                     self.queue(delay, Item::Deliver { node, life: Some(life), event });
                 }
-                Effect::Trace(trace) => self.on_trace(node, &trace),
+                Effect::Trace(trace) => self.on_trace(node, &trace)?,
                 Effect::Fatal(fatal) => self.on_fatal(node, &fatal).await?,
             }
         }
         Ok(())
     }
 
-    fn on_trace(&mut self, node: u64, trace: &Trace) {
+    fn on_trace(&mut self, node: u64, trace: &Trace) -> Outcome {
         match trace {
             Trace::Role { group, term, role, leader } => {
                 self.note(
                     format_args!("n{node}"),
                     format_args!("g{group} is {role} in term {term}, leader {leader:?}"),
                 );
+                if *role == "leader" {
+                    self.canonical.on_leader(node, *group, *term)?;
+                }
+                self.on_role(node, role);
             }
             Trace::Suspect(what) => self.note(format_args!("n{node}"), format_args!("suspects: {what}")),
             Trace::Note(what) => self.note(format_args!("n{node}"), format_args!("notes: {what}")),
         }
+        Ok(())
     }
 
     fn on_order(&mut self, node: u64, life: u64, user: DiskUser, op: OpId, order: DiskOrder) {
@@ -194,9 +199,15 @@ impl Cluster {
 
     /// Pulls the plug of a machine and plugs it in again later.
     pub(super) async fn lose_power(&mut self, node: u64) -> Outcome {
+        let longest = self.plan.trouble.down_micros_max;
+        self.lose_power_for(node, longest).await
+    }
+
+    /// The same, for at most `longest` microseconds.
+    pub(super) async fn lose_power_for(&mut self, node: u64, longest: u64) -> Outcome {
         let now = self.now;
         self.note(format_args!("n{node}"), format_args!("loses power"));
-        let down = self.down_time(node);
+        let down = self.machine(node).chance.between(1, longest.max(1));
         let machine = self.machine(node);
         machine.lose_power(now);
         machine.kill(Tenant::Down).await;
@@ -208,7 +219,8 @@ impl Cluster {
     /// Kills a process; the machine lives on and starts another.
     pub(super) async fn lose_process(&mut self, node: u64) -> Outcome {
         self.note(format_args!("n{node}"), format_args!("dies"));
-        let down = self.down_time(node);
+        let longest = self.plan.trouble.down_micros_max.max(1);
+        let down = self.machine(node).chance.between(1, longest);
         let machine = self.machine(node);
         machine.lose_process();
         machine.kill(Tenant::Down).await;
@@ -216,10 +228,6 @@ impl Cluster {
         Ok(())
     }
 
-    fn down_time(&mut self, node: u64) -> u64 {
-        let longest = self.plan.trouble.down_micros_max.max(1);
-        self.machine(node).chance.between(1, longest)
-    }
 }
 
 /// Whether an error is one that the world made.

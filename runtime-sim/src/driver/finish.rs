@@ -55,12 +55,10 @@ impl Cluster {
         self.note(format_args!("world"), format_args!("heals"));
         self.network.heal();
         self.heal_disks();
-        let now = self.now;
         // Clocks agree from here on, on the latest time that any of them ever claimed: what a hasty clock promised to
         // keep until then is free to go, and nobody has to wait for the truth to catch up.
         let offset_ms = self.machines.values().map(|machine| machine.clock.offset_ms_max()).max().unwrap_or(0);
         for machine in self.machines.values_mut() {
-            machine.paused_until = machine.paused_until.min(now);
             machine.clock.set_offset(offset_ms);
         }
         for node in self.numbers.clone() {

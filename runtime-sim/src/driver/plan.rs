@@ -64,6 +64,10 @@ pub struct NodePlan {
     pub election_timeout: Duration,
     /// See `raft::Config::heartbeat_interval`.
     pub heartbeat_interval: Duration,
+    /// See `raft::Config::append_bytes_max`.
+    pub append_bytes_max: usize,
+    /// See `raft::Config::tail_entries_max`.
+    pub tail_entries_max: u64,
     /// See `node::Config::checkpoint_bytes`.
     pub checkpoint_bytes: usize,
     /// See `node::Config::checkpoint_interval`.

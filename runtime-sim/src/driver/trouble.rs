@@ -6,7 +6,7 @@ use crate::chance::Chance;
 use crate::world::MILLIS;
 use crate::world::atlas::Target;
 use crate::world::network::Partition;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,12 +23,17 @@ pub(super) enum Trouble {
     Jump,
     /// Bytes at rest go bad.
     Damage,
+    /// A new leader is cut off.
+    Depose(u64),
+    /// A node that may have just voted loses power for a moment.
+    Upset(u64),
 }
 
 /// How often each kind strikes, and the streams that say where.
 #[derive(Debug)]
 pub(super) struct Troubles {
     kinds: BTreeMap<Trouble, (u64, Chance)>,
+    elections: Chance,
 }
 
 impl Troubles {
@@ -44,7 +49,10 @@ impl Troubles {
             (Trouble::Damage, damage),
         ];
         let stream = |kind: Trouble| Chance::named(plan.seed, &format!("trouble {kind:?}"));
-        Troubles { kinds: kinds.into_iter().map(|(kind, mean)| (kind, (mean, stream(kind)))).collect() }
+        Troubles {
+            kinds: kinds.into_iter().map(|(kind, mean)| (kind, (mean, stream(kind)))).collect(),
+            elections: Chance::named(plan.seed, "trouble elections"),
+        }
     }
 }
 
@@ -69,11 +77,50 @@ impl Cluster {
         &mut self.troubles.kinds.get_mut(&kind).expect("every kind has an entry").1
     }
 
+    /// A node changed its role. What makes elections hard is not that trouble is frequent but that it comes when a
+    /// leader or a vote is new, so that is when some of it is sent.
+    pub(super) fn on_role(&mut self, node: u64, role: &str) {
+        if self.healed {
+            return;
+        }
+        let numbers = self.numbers.clone();
+        let rates = self.plan.trouble;
+        let chance = &mut self.troubles.elections;
+        let (depose, upset) = (chance.hits(rates.depose_per_million), chance.hits(rates.upset_per_million));
+        let soon = *chance.pick(&[2 * MILLIS, 10 * MILLIS, 60 * MILLIS]);
+        let (after, victim) = (chance.below(soon), *chance.pick(&numbers));
+        if role == "leader" && depose {
+            self.queue(after, Item::Trouble(Trouble::Depose(node)));
+        }
+        if role == "candidate" && upset {
+            self.queue(after, Item::Trouble(Trouble::Upset(victim)));
+        }
+    }
+
     pub(super) async fn strike_with(&mut self, kind: Trouble) -> Outcome {
         if self.healed {
             return Ok(());
         }
-        self.queue_next(kind);
+        match kind {
+            Trouble::Depose(node) => {
+                let partition = Partition::Symmetric { side: BTreeSet::from([node]) };
+                self.note(format_args!("network"), format_args!("{partition:?}"));
+                self.strike("a new leader was cut off");
+                self.network.set_partition(partition);
+                return Ok(());
+            }
+            Trouble::Upset(node) if self.machine(node).is_running() => {
+                self.strike("power loss after a vote");
+                return self.lose_power_for(node, MILLIS).await;
+            }
+            Trouble::Upset(_) => return Ok(()),
+            Trouble::PowerLoss
+            | Trouble::Death
+            | Trouble::Pause
+            | Trouble::Partition
+            | Trouble::Jump
+            | Trouble::Damage => self.queue_next(kind),
+        }
         let numbers = self.numbers.clone();
         let node = *self.chance_of(kind).pick(&numbers);
         match kind {
@@ -93,7 +140,7 @@ impl Cluster {
                 self.strike("death of a process");
                 self.lose_process(node).await?;
             }
-            Trouble::PowerLoss | Trouble::Death => {}
+            Trouble::PowerLoss | Trouble::Death | Trouble::Depose(_) | Trouble::Upset(_) => {}
             Trouble::Pause => {
                 let longest = self.plan.trouble.pause_micros_max.max(MILLIS);
                 let pause = self.chance_of(kind).between(MILLIS, longest);

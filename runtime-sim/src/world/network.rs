@@ -114,6 +114,11 @@ impl Network {
         self.partition = partition;
     }
 
+    /// Whether a message that was sent earlier still arrives: a cut link loses what is on it.
+    pub fn carries(&self, from: u64, to: u64) -> bool {
+        self.partition.lets(from, to)
+    }
+
     /// Ends loss, duplication and partitions; delays stay.
     pub fn heal(&mut self) {
         self.partition = Partition::Whole;

@@ -47,6 +47,10 @@ pub struct TroubleRates {
     pub pause_micros_max: u64,
     /// Mean time between changes of the partition.
     pub partition_micros: u64,
+    /// How often a node that just became leader is cut off from the others soon after.
+    pub depose_per_million: u64,
+    /// How often some node loses power for a moment soon after a node became a candidate, when votes are under way.
+    pub upset_per_million: u64,
     /// Mean time between jumps of one wall clock.
     pub jump_micros: u64,
     /// Largest jump, in milliseconds.
@@ -92,6 +96,8 @@ impl TroubleRates {
             pause_micros: often(chance),
             pause_micros_max: *chance.pick(&[20 * MILLIS, 300 * MILLIS, 2 * SECONDS]),
             partition_micros: *chance.pick(&[0, span_micros / 10, span_micros / 4]),
+            depose_per_million: *chance.pick(&[0, 0, 100_000, 400_000]),
+            upset_per_million: *chance.pick(&[0, 0, 50_000, 200_000]),
             jump_micros: *chance.pick(&[0, 0, span_micros / 3]),
             jump_ms_max: *chance.pick(&[100, 5_000, 600_000]),
             damage_micros: *chance.pick(&[0, span_micros / 6, span_micros / 3]),

@@ -53,11 +53,11 @@ fn a_batch_is_bounded_by_bytes_and_never_empty() {
 fn a_tail_stays_behind_the_cut_and_is_bounded_by_entries_and_by_bytes() {
     let many = (1..=5000).map(|index| entry(index, 1, 1)).collect();
     let log = LogView::new(position(0, 0), many);
-    assert_eq!(log.tail_base(LogIndex(5000)), LogIndex(5000 - 4096));
-    assert_eq!(log.tail_base(LogIndex(4000)), LogIndex(0));
+    assert_eq!(log.tail_base(LogIndex(5000), 4096), LogIndex(5000 - 4096));
+    assert_eq!(log.tail_base(LogIndex(4000), 4096), LogIndex(0));
     let large = (1..=10).map(|index| entry(index, 1, 1 << 20)).collect();
     let log = LogView::new(position(0, 0), large);
-    assert_eq!(log.tail_base(LogIndex(10)), LogIndex(6));
+    assert_eq!(log.tail_base(LogIndex(10), 4096), LogIndex(6));
 }
 
 #[test]
