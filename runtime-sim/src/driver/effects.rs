@@ -227,7 +227,6 @@ impl Cluster {
         self.queue(down, Item::Start { node });
         Ok(())
     }
-
 }
 
 /// Whether an error is one that the world made.

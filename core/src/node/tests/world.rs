@@ -72,6 +72,8 @@ fn config(profile: Profile) -> Config {
         heartbeat_interval: Duration::from_millis(50),
         checkpoint_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(3600),
+        append_bytes_max: 1 << 20,
+        tail_entries_max: 4096,
         prepare_ttl: PREPARE_TTL,
         sweep_interval: SWEEP,
         planted: Planted::default(),
