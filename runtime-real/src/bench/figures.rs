@@ -94,7 +94,7 @@ pub(super) fn shown(latency: Duration) -> String {
 /// A size in the unit that divides it.
 pub(super) fn shown_size(size: usize) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let fitting = units.into_iter().find(|(unit, _)| size >= *unit && size % unit == 0);
+    let fitting = units.into_iter().find(|(unit, _)| size >= *unit && size.is_multiple_of(*unit));
     fitting.map_or_else(|| format!("{size} B"), |(unit, name)| format!("{} {name}", size / unit))
 }
 

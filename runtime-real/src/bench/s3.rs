@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 const OBJECTS_OF_A_CLIENT: u64 = 8;
 
 /// Bytes of all objects of a run at most, so that large ones do not fill a disk; each client keeps at least one.
-const OBJECTS_BYTES_MAX: u64 = 8 << 30;
+const OBJECTS_BYTES_MAX: u64 = 1 << 30;
 
 /// Everything that a request needs besides its path.
 #[derive(Clone, Debug)]
