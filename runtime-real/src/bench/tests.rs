@@ -1,3 +1,5 @@
+//! The percentiles and the signer, against known values.
+
 use super::figures::{Samples, percentile, shown, shown_size};
 use super::signer::{Credentials, Signable, sha256_hex, stamp};
 use super::{count, size};
