@@ -238,7 +238,12 @@ class Client:
     def send(self, method, target, headers, body=b""):
         """One request as it is given. An answer that breaks off raises http.client.HTTPException or OSError."""
         try:
-            self.connection.request(method, target, body=body, headers=headers)
+            try:
+                self.connection.request(method, target, body=body, headers=headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # A refused body is not read to its end; the answer is there all the same, and this may be an old
+                # connection, whose end getresponse() tells.
+                pass
             response = self.connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         except (OSError, http.client.HTTPException):

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::bench::Bench;
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,13 +20,17 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   anvil                                  start a node in ./anvil-data, S3 on http://127.0.0.1:9000
-  anvil serve --dir /mnt/a --dir /mnt/b  two drives: every object survives the loss of one";
+  anvil serve --dir /mnt/a --dir /mnt/b  two drives: every object survives the loss of one
+  anvil bench kv                         durable puts beside the raw sync rate of the disk";
 
 /// What the binary does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a node.
     Serve(ServeArgs),
+    /// Measure an endpoint: operations per second, MiB/s, latencies.
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 /// How a node is started.

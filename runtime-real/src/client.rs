@@ -5,8 +5,9 @@
 //!
 //! - `CLIENT-1` Bytes in flight between doors and core are bounded: every stripe holds a permit until it is stored or
 //!   handed to the client's socket.
+#![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
-use crate::node::Inbox;
+use crate::node::{Inbox, Room, grows};
 use anvil_core::node::{Reply, Request, Status, Target, Unavailable};
 use anvil_core::state::{Answer, Object, ObjectName, Operation, Query, QueryAnswer, Refusal, SessionStamp};
 use anvil_core::stripe::STRIPE_SIZE;
@@ -40,6 +41,7 @@ pub struct Client {
     inbox: crossbeam_channel::Sender<Inbox>,
     next_id: Arc<AtomicU64>,
     stripes: Arc<Semaphore>,
+    room: Option<Room>,
 }
 
 /// Why a request did not succeed, other than by the state machine's own refusal in an `Answer`.
@@ -56,7 +58,19 @@ pub enum ClientError {
 impl Client {
     /// A client whose requests go to `inbox`.
     pub fn new(inbox: crossbeam_channel::Sender<Inbox>) -> Client {
-        Client { inbox, next_id: Arc::new(AtomicU64::new(1)), stripes: Arc::new(Semaphore::new(STRIPES_IN_FLIGHT_MAX)) }
+        let stripes = Arc::new(Semaphore::new(STRIPES_IN_FLIGHT_MAX));
+        Client { inbox, next_id: Arc::new(AtomicU64::new(1)), stripes, room: None }
+    }
+
+    /// The same client, which refuses what grows the state while the drive has no room for it.
+    #[must_use]
+    pub fn within(self, room: Room) -> Client {
+        Client { room: Some(room), ..self }
+    }
+
+    fn check_room(&self) -> Result<(), ClientError> {
+        let full = self.room.as_ref().is_some_and(|room| !room.takes_more());
+        if full { Err(ClientError::Unavailable(Unavailable::DiskFull)) } else { Ok(()) }
     }
 
     fn post(&self, request: Request, reply: Option<oneshot::Sender<Reply>>) -> RequestId {
@@ -84,6 +98,9 @@ impl Client {
         session: Option<SessionStamp>,
         operation: Operation,
     ) -> Result<Answer, ClientError> {
+        if grows(&operation) {
+            self.check_room()?;
+        }
         self.answer(Request::Command { group, session, operation }).await
     }
 
@@ -106,11 +123,13 @@ impl Client {
 
     /// Stores a body of at most `stripe::INLINE_MAX` bytes and decides it.
     pub async fn put_inline(&self, target: Target, bytes: Bytes) -> Result<Answer, ClientError> {
+        self.check_room()?;
         self.answer(Request::PutInline { target, bytes }).await
     }
 
     /// Begins a write of any size.
     pub async fn begin_write(&self) -> Result<Writer, ClientError> {
+        self.check_room()?;
         let (id, _) = self.ask(Request::BeginWrite).await?;
         Ok(Writer { client: self.clone(), id, next_stripe: 0, in_flight: Vec::new(), ended: false })
     }

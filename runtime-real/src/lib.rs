@@ -1,5 +1,6 @@
 //! The real runtime of Anvil: threads, disks, S3 and the command line around `anvil-core`.
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod front;

@@ -1,7 +1,7 @@
 //! The `anvil` binary.
 
 use anvil::cli::{Cli, Command};
-use anvil::serve;
+use anvil::{bench, serve};
 use clap::Parser;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             match cli.command {
                 None => serve::serve(cli.serve).await,
                 Some(Command::Serve(args)) => serve::serve(args).await,
+                Some(Command::Bench(what)) => bench::bench(what).await,
             }
         })
     });

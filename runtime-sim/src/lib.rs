@@ -20,7 +20,6 @@ pub mod chance;
 pub mod check;
 pub mod client;
 #[cfg(madsim)]
-
 pub mod driver;
 pub mod store;
 pub mod trace;

@@ -167,7 +167,12 @@ fn run(options: &Options) -> Result<bool, String> {
         let mut progress = |totals: &Totals| {
             if last.elapsed().as_secs() >= 10 {
                 last = Instant::now();
-                println!("{} {} of {count} seeds, {:.0} s", scenario.name(), totals.seeds, started.elapsed().as_secs_f64());
+                println!(
+                    "{} {} of {count} seeds, {:.0} s",
+                    scenario.name(),
+                    totals.seeds,
+                    started.elapsed().as_secs_f64()
+                );
             }
         };
         let (totals, broken) =

@@ -297,7 +297,7 @@ fn full(plan: &mut Plan, chance: &mut Chance) {
     plan.trouble.power_loss_micros = plan.span_micros / 3;
     for client in &mut plan.object_clients {
         client.size_max = 60_000;
-            }
+    }
 }
 
 fn log_rot(plan: &mut Plan, chance: &mut Chance) {

@@ -20,6 +20,8 @@ mod clients;
 mod group;
 mod objects;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Boot, BootError, Config};
 pub use event::{DiskUser, Effect, Event, Fatal, Product, Task, WorkId};

@@ -72,7 +72,8 @@ impl Node {
     /// Drives for a new body, from a random one on, so that all drives share the load.
     fn choose_drives(&mut self, count: usize) -> Vec<DriveId> {
         assert!(count <= self.stores.len(), "the profile needs at most one drive for each position");
-        let first = self.rng.next_u64() as usize % self.stores.len();
+        let first = self.rng.next_u64() % self.stores.len() as u64;
+        let first = usize::try_from(first).expect("the rest is less than a usize");
         self.stores.keys().copied().cycle().skip(first).take(count).collect()
     }
 
@@ -138,6 +139,7 @@ impl Node {
                 self.propose(GroupId::REGION, None, operation, proposer, out);
             }
             Err(misuse) => {
+                refuse_unanswered(&ended, out);
                 self.end_decision(ended.version(), ended.drives(), false, out);
                 unavailable(id, Unavailable::Misuse(misuse), out);
             }
@@ -146,6 +148,7 @@ impl Node {
 
     pub(super) fn on_abort_write(&mut self, id: RequestId, write: RequestId, out: &mut Vec<Effect>) {
         if let Some(ended) = self.writes.remove(&write) {
+            refuse_unanswered(&ended, out);
             self.end_decision(ended.version(), ended.drives(), false, out);
         }
         reply(id, Reply::Closed, out);
@@ -343,6 +346,11 @@ impl Node {
             (TicketUse::Reclaim { version }, outcome) => self.on_reclaim_deleted(version, outcome.is_ok(), out),
         }
     }
+}
+
+/// `NODE-2`: what is still on its way to the drives when a write ends is answered here, since nobody hears of it later.
+fn refuse_unanswered(ended: &Write, out: &mut Vec<Effect>) {
+    ended.unanswered().for_each(|stripe| unavailable(stripe, Unavailable::UnknownHandle, out));
 }
 
 /// Bytes of plaintext in a stripe of a body; `None` when the body has no such stripe.

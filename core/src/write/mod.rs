@@ -139,6 +139,14 @@ impl Write {
         &self.drives
     }
 
+    /// Requests whose stripe is neither stored nor refused yet. Whoever ends the write now answers them.
+    pub fn unanswered(&self) -> impl Iterator<Item = RequestId> {
+        self.under_way.values().filter_map(|stripe| match *stripe {
+            Stripe::Storing { .. } if planted!(self.planted, DecideBeforeShardSync) => None,
+            Stripe::Sealing { request, .. } | Stripe::Storing { request, .. } => Some(request),
+        })
+    }
+
     /// Takes a fact, pushes orders.
     pub fn step(&mut self, event: Event, out: &mut Vec<Effect>) {
         match event {

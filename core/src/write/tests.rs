@@ -2,6 +2,8 @@
 
 use super::{Begin, Effect, Event, Rejection, Write, drive_of};
 use crate::disk::DiskError;
+#[cfg(debug_assertions)]
+use crate::planted::Bug;
 use crate::planted::Planted;
 use crate::shards::ShardKey;
 use crate::state::Place;
@@ -77,7 +79,7 @@ fn is_accepted(effects: &[Effect], index: u32) -> bool {
 fn rejection(effects: &[Effect]) -> Option<&Rejection> {
     match effects {
         [Effect::Rejected { why, .. }] => Some(why),
-        _ => None,
+        [] | [..] => None,
     }
 }
 
@@ -202,6 +204,18 @@ fn a_body_is_not_decided_before_its_stripes_are_stored() {
     assert_eq!(size(&write), Err(NOT_ALL), "while it is stored");
     step(&mut write, Event::Stored { index: 1 });
     assert_eq!(size(&write), Ok(FULL as u64 + 8));
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn the_planted_early_decision_acknowledges_what_no_drive_has() {
+    // WRITE-1, seen from the other side: the switch breaks what the tests above promise.
+    let mut write = begin(THREE);
+    write.planted = Planted::arm(Bug::DecideBeforeShardSync);
+    send(&mut write, 0, 5);
+    let orders = step(&mut write, Event::Sealed { index: 0, records: vec![Bytes::new(); 3] });
+    assert!(orders.iter().any(|order| matches!(order, Effect::Accepted { .. })), "{orders:?}");
+    assert_eq!(size(&write), Ok(5));
 }
 
 #[test]

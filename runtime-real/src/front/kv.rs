@@ -7,6 +7,8 @@
 //! - `KV-1` A write without a condition is never refused for the key's state; one with a condition never happens unless
 //!   the condition holds at its place in the log.
 //! - `KV-2` A listing holds a bounded number of bytes, whatever the values' sizes.
+#![expect(clippy::result_large_err, reason = "the error of a request is its response, made once")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
 use super::Doors;
 use super::metrics::OperationName;
@@ -53,6 +55,13 @@ pub(super) fn document(status: StatusCode, value: &Value) -> Response {
     response
 }
 
+/// An answer that ends a request early.
+type Early = Box<Response>;
+
+fn early(status: StatusCode, code: &str, message: &str) -> Early {
+    Box::new(failure(status, code, message))
+}
+
 fn named(mut response: Response, operation: &'static str) -> Response {
     response.extensions_mut().insert(OperationName(operation));
     response
@@ -86,7 +95,7 @@ pub(super) async fn read(State(doors): State<Doors>, request: Request<Body>) -> 
             with_revision(response, held.revision)
         }
         Ok(QueryAnswer::Key(None)) => failure(StatusCode::NOT_FOUND, "not_found", "there is no such key"),
-        Ok(other) => unexpected(&other),
+        Ok(_) => unexpected("a key"),
         Err(error) => from_client(error),
     };
     named(response, "get")
@@ -94,15 +103,15 @@ pub(super) async fn read(State(doors): State<Doors>, request: Request<Body>) -> 
 
 /// `PUT /kv/{key}` and `POST /kv/{key}`.
 pub(super) async fn write(State(doors): State<Doors>, request: Request<Body>) -> Response {
-    named(write_key(doors, request).await.unwrap_or_else(|response| response), "put")
+    named(write_key(doors, request).await.unwrap_or_else(|response| *response), "put")
 }
 
-async fn write_key(doors: Doors, request: Request<Body>) -> Result<Response, Response> {
+async fn write_key(doors: Doors, request: Request<Body>) -> Result<Response, Early> {
     let (parts, body) = request.into_parts();
     let key = key_of(parts.uri.path());
     let condition = condition(&parts.headers)?;
     let session = session(&parts.headers)?;
-    let _held = doors.writes.acquire().await.map_err(|_| from_client(ClientError::Stopping))?;
+    let _held = doors.writes.acquire().await.map_err(|_| Box::new(from_client(ClientError::Stopping)))?;
     let value = value(&parts.headers, body).await?;
     let operation = Operation::Key(KeyOperation::Put { key, value, condition });
     Ok(decided(doors.client.command(GroupId::REGION, session, operation).await))
@@ -111,10 +120,10 @@ async fn write_key(doors: Doors, request: Request<Body>) -> Result<Response, Res
 /// `DELETE /kv/{key}`.
 pub(super) async fn remove(State(doors): State<Doors>, request: Request<Body>) -> Response {
     let (parts, _) = request.into_parts();
-    named(remove_key(doors, parts).await.unwrap_or_else(|response| response), "delete")
+    named(remove_key(doors, parts).await.unwrap_or_else(|response| *response), "delete")
 }
 
-async fn remove_key(doors: Doors, parts: http::request::Parts) -> Result<Response, Response> {
+async fn remove_key(doors: Doors, parts: http::request::Parts) -> Result<Response, Early> {
     let key = key_of(parts.uri.path());
     let condition = condition(&parts.headers)?;
     let session = session(&parts.headers)?;
@@ -122,8 +131,8 @@ async fn remove_key(doors: Doors, parts: http::request::Parts) -> Result<Respons
     Ok(decided(doors.client.command(GroupId::REGION, session, operation).await))
 }
 
-async fn value(headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
-    let too_large = || failure(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a value has at most 1 MiB");
+async fn value(headers: &HeaderMap, body: Body) -> Result<Bytes, Early> {
+    let too_large = || early(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a value has at most 1 MiB");
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > VALUE_SIZE_MAX) {
         return Err(too_large());
@@ -131,13 +140,13 @@ async fn value(headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
     match tokio::time::timeout(BODY_TIME, Limited::new(body, VALUE_SIZE_MAX).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(failure(StatusCode::BAD_REQUEST, "incomplete", "the body ended before its length")),
-        Err(_) => Err(failure(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long")),
+        Ok(Err(_)) => Err(early(StatusCode::BAD_REQUEST, "incomplete", "the body ended before its length")),
+        Err(_) => Err(early(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long")),
     }
 }
 
 /// The condition that the headers state.
-pub(super) fn condition(headers: &HeaderMap) -> Result<KeyCondition, Response> {
+pub(super) fn condition(headers: &HeaderMap) -> Result<KeyCondition, Early> {
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("").trim().to_owned());
     match (text(header::IF_MATCH).as_deref(), text(header::IF_NONE_MATCH).as_deref()) {
         (None, None) => Ok(KeyCondition::Any),
@@ -146,23 +155,23 @@ pub(super) fn condition(headers: &HeaderMap) -> Result<KeyCondition, Response> {
         (Some(revision), None) => {
             let number = revision.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(revision);
             let message = "If-Match is a revision in quotes, or *";
-            let invalid = |_| failure(StatusCode::BAD_REQUEST, "invalid", message);
+            let invalid = |_| early(StatusCode::BAD_REQUEST, "invalid", message);
             number.parse().map(KeyCondition::Revision).map_err(invalid)
         }
-        (None, Some(_)) => Err(failure(StatusCode::BAD_REQUEST, "invalid", "If-None-Match of a write is *")),
+        (None, Some(_)) => Err(early(StatusCode::BAD_REQUEST, "invalid", "If-None-Match of a write is *")),
         (Some(_), Some(_)) => {
-            Err(failure(StatusCode::BAD_REQUEST, "invalid", "If-Match and If-None-Match exclude each other"))
+            Err(early(StatusCode::BAD_REQUEST, "invalid", "If-Match and If-None-Match exclude each other"))
         }
     }
 }
 
 /// The place of a write in its client's session.
-pub(super) fn session(headers: &HeaderMap) -> Result<Option<SessionStamp>, Response> {
-    let number = |name: &str| -> Result<Option<u64>, Response> {
+pub(super) fn session(headers: &HeaderMap) -> Result<Option<SessionStamp>, Early> {
+    let number = |name: &str| -> Result<Option<u64>, Early> {
         let Some(value) = headers.get(name) else { return Ok(None) };
         let parsed = value.to_str().ok().and_then(|text| text.trim().parse().ok());
         let message = format!("{name} is not a number");
-        parsed.map(Some).ok_or_else(|| failure(StatusCode::BAD_REQUEST, "invalid", &message))
+        parsed.map(Some).ok_or_else(|| early(StatusCode::BAD_REQUEST, "invalid", &message))
     };
     let below = number("x-anvil-answered-below")?;
     match (number("x-anvil-session")?, number("x-anvil-sequence")?) {
@@ -173,7 +182,7 @@ pub(super) fn session(headers: &HeaderMap) -> Result<Option<SessionStamp>, Respo
         (None, None) if below.is_none() => Ok(None),
         (_, _) => {
             let message = "a write of a session has both x-anvil-session and x-anvil-sequence";
-            Err(failure(StatusCode::BAD_REQUEST, "invalid", message))
+            Err(early(StatusCode::BAD_REQUEST, "invalid", message))
         }
     }
 }
@@ -184,10 +193,7 @@ fn decided(outcome: Result<Answer, ClientError>) -> Response {
         Ok(Answer::SessionExpired) => {
             failure(StatusCode::GONE, "session_expired", "the session is not open any more: the write did not happen")
         }
-        Ok(other) => {
-            tracing::error!(?other, "a key was answered with another kind of answer");
-            failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the node gave an answer of the wrong kind")
-        }
+        Ok(_) => unexpected("a write of a key"),
         Err(error) => from_client(error),
     }
 }
@@ -246,13 +252,9 @@ async fn list_keys(doors: &Doors, wanted: ListRequest) -> Result<Response, Clien
     while more && keys.len() < wanted.limit && size < LIST_BYTES_MAX {
         let limit = LIST_STEP.min(wanted.limit - keys.len());
         let query = Query::Keys { prefix: wanted.prefix.clone(), start_after: start_after.clone(), limit };
-        let page = match doors.client.query(GroupId::REGION, query).await? {
-            QueryAnswer::Keys { keys, more: after } => {
-                more = after;
-                keys
-            }
-            other => return Ok(unexpected(&other)),
-        };
+        let answer = doors.client.query(GroupId::REGION, query).await?;
+        let QueryAnswer::Keys { keys: page, more: after } = answer else { return Ok(unexpected("keys")) };
+        more = after;
         for (key, held) in page {
             size += key.len() + held.value.len();
             keys.push(entry(&key, &held));
@@ -274,8 +276,8 @@ fn entry(key: &[u8], held: &KeyValue) -> Value {
     })
 }
 
-fn unexpected(answer: &QueryAnswer) -> Response {
-    tracing::error!(?answer, "a query was answered with another kind of answer");
+fn unexpected(asked: &'static str) -> Response {
+    tracing::error!(asked, "the node answered another question");
     failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the node gave an answer of the wrong kind")
 }
 

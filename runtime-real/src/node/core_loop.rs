@@ -3,6 +3,7 @@
 use super::directory::NodeDirectory;
 use super::disks::{Disks, disk_error};
 use super::pool::Pool;
+use super::room::Room;
 use super::state_threads::{Question, StateThreads, Write};
 use crate::client::{Client, Inbound};
 use anvil_core::disk::{DiskOrder, OpId};
@@ -114,7 +115,7 @@ pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Resul
         let _ = ended_sender.send(());
         result
     })?;
-    let client = Client::new(inbox.clone());
+    let client = Client::new(inbox.clone()).within(Room::new(directory.first().to_owned()));
     Ok(NodeHandle { inbox, thread, ended, client })
 }
 

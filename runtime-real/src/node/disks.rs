@@ -1,6 +1,7 @@
 //! Disk orders carried out on files.
 
 use super::checked_file::sync_parent;
+use super::room;
 use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File};
 use anvil_core::shards;
 use anvil_core::types::DriveId;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Zeros are written in pieces of this size.
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// The drives of a node, with the files that are open. Shared by the threads that carry out orders.
 #[derive(Debug)]
@@ -106,6 +107,9 @@ impl Disks {
 
     fn create(&self, file: File, size: u64) -> io::Result<()> {
         let path = self.path(file);
+        if let File::Extent(drive, _) = file {
+            room::check_extent(&self.roots[&drive], size)?;
+        }
         let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let allocated = match file {
             // Written, not only allocated: a sync of a later write then changes no metadata of the file.
@@ -166,6 +170,7 @@ fn list(directory: &Path, extension: &str) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 /// The operating system's error in the core's words.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of which two kinds matter here")]
 pub(super) fn disk_error(error: &io::Error) -> DiskError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,

@@ -9,7 +9,10 @@ mod core_loop;
 mod directory;
 mod disks;
 mod pool;
+mod room;
 mod state_threads;
 
 pub use core_loop::{Inbox, NodeHandle, StartOptions, start};
 pub use directory::{DirectoryError, NodeDirectory};
+pub use room::Room;
+pub(crate) use room::grows;

@@ -189,10 +189,35 @@ async fn decorate(response: Response<Body>, id: &str, resource: &str) -> Respons
     }
     let tail = format!("<Resource>{}</Resource><RequestId>{id}</RequestId></Error>", escape(resource));
     rewrite(response, |xml| match xml.strip_suffix("</Error>") {
-        Some(head) => format!("{head}{tail}"),
+        Some(head) if head.contains("<Message>") => format!("{head}{tail}"),
+        // `s3s` has codes without a sentence, which a person cannot act on.
+        Some(head) => format!("{head}<Message>{}</Message>{tail}", escape(sentence(head))),
         None => xml.to_owned(),
     })
     .await
+}
+
+/// What a code means, for an error that carries no sentence of its own.
+fn sentence(xml: &str) -> &'static str {
+    let code = xml.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
+    match code {
+        "SignatureDoesNotMatch" => {
+            "The signature that we calculated does not match the one you provided. Check your secret access key and \
+             signing method."
+        }
+        "InvalidAccessKeyId" => "There is no such access key id. Check which endpoint and credentials the client uses.",
+        "KeyTooLongError" => "A key has at most 1,024 bytes.",
+        "InvalidBucketName" => {
+            "The bucket name is not valid: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending \
+             with a letter or digit, and no IP address."
+        }
+        "MissingContentLength" => "You must provide the Content-Length HTTP header.",
+        "MethodNotAllowed" => "The specified method is not allowed against this resource.",
+        "NotImplemented" => "A header or parameter asks for something that this server does not do.",
+        "MalformedXML" => "The XML document of the request is not well-formed or not what the operation expects.",
+        "InvalidDigest" => "A checksum header is not valid base64 of the right length.",
+        _ => "The request was refused; its code says why.",
+    }
 }
 
 /// Replaces a small body.

@@ -3,6 +3,7 @@
 //! The order, prefixes and delimiters are the state machine's (`Query::List`); here are pages, markers and encodings.
 //!
 //! Source: AWS, ListObjectsV2 and ListObjects.
+#![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
 use super::buckets::unexpected;
 use super::error::{coded, from_client};
@@ -99,10 +100,9 @@ impl Gateway {
             start_after: after.to_owned(),
             limit,
         };
-        match self.client.query(GroupId::REGION, query).await.map_err(from_client)? {
-            QueryAnswer::Listing(listing) => Ok(listing),
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.client.query(GroupId::REGION, query).await.map_err(from_client)?;
+        let QueryAnswer::Listing(listing) = answer else { return Err(unexpected("a page of a bucket")) };
+        Ok(listing)
     }
 
     pub(super) async fn objects_list(&self, input: ListObjectsInput) -> Outcome<ListObjectsOutput> {
@@ -162,10 +162,8 @@ impl Gateway {
             prefix: prefix.clone(),
             limit: UPLOADS_SEEN_MAX,
         };
-        let all = match self.client.query(GroupId::REGION, query).await.map_err(from_client)? {
-            QueryAnswer::Uploads { uploads, .. } => uploads,
-            other => return Err(unexpected(&other)),
-        };
+        let answer = self.client.query(GroupId::REGION, query).await.map_err(from_client)?;
+        let QueryAnswer::Uploads { uploads: all, .. } = answer else { return Err(unexpected("uploads")) };
         let delimiter = input.delimiter.clone().unwrap_or_default();
         let after = UploadMarker { key: input.key_marker.clone(), upload: input.upload_id_marker.clone() };
         let page = upload_page(all, &prefix, &delimiter, &after, limit);

@@ -18,11 +18,10 @@ pub(super) fn bucket(name: String) -> BucketName {
 
 /// A bucket that may be created: stricter than what may be asked for.
 pub(super) fn new_bucket(name: String) -> S3Result<BucketName> {
-    check_bucket_name(&name).map_err(|refusal| match refusal {
-        Refusal::Invalid(message) => coded(S3ErrorCode::InvalidBucketName, message),
-        // It has no other reason to refuse a name.
-        other => from_refusal(other),
-    })?;
+    if let Err(refusal) = check_bucket_name(&name) {
+        let Refusal::Invalid(message) = refusal else { return Err(from_refusal(refusal)) };
+        return Err(coded(S3ErrorCode::InvalidBucketName, message));
+    }
     Ok(bucket(name))
 }
 

@@ -21,6 +21,9 @@ use std::path::Path;
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
 
+/// A row's key and value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// The open store. Queries may run in parallel; of the others, one at a time.
 #[derive(Debug)]
 pub struct StateStore {
@@ -110,7 +113,7 @@ impl StateStore {
     }
 
     /// Every row, for a checker that compares replicas.
-    pub fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError> {
+    pub fn rows(&self) -> Result<Vec<Row>, RowsError> {
         self.read(|rows| {
             let mut all = Vec::new();
             rows.scan(&[], None, &mut |key, value| {
@@ -163,6 +166,10 @@ fn failed(error: impl Display) -> RowsError {
     RowsError::Store(error.to_string())
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a foreign enum that may grow: what is new is damage until known better"
+)]
 fn open_error(error: redb::DatabaseError) -> OpenError {
     use redb::{DatabaseError, StorageError};
     match error {

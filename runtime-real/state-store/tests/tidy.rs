@@ -100,7 +100,7 @@ fn every_file_opens_with_a_header() {
         .filter(|path| {
             let text = read(&root().join(path));
             let first = text.lines().next().and_then(|line| line.strip_prefix("//!"));
-            !first.is_some_and(|sentence| sentence.trim().len() > 10)
+            first.is_none_or(|sentence| sentence.trim().len() <= 10)
         })
         .collect();
     expect_none("a file opens with `//!` and a sentence that says what it is for; these do not:", &bare);

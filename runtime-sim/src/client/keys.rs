@@ -5,9 +5,7 @@ use crate::chance::Chance;
 use crate::check::keys::{KeyAction, KeyInput, KeyOutcome, WriteId};
 use crate::world::{MILLIS, SECONDS, SimTime};
 use anvil_core::node::{Reply, Request, Unavailable};
-use anvil_core::state::{
-    Answer, KeyCondition, KeyOperation, Operation, Query, QueryAnswer, Refusal, SessionStamp,
-};
+use anvil_core::state::{Answer, KeyCondition, KeyOperation, Operation, Query, QueryAnswer, Refusal, SessionStamp};
 use anvil_core::types::{GroupId, NodeId, RequestId, SessionId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -250,7 +248,17 @@ impl KeyClient {
                 Some(write) => self.end(Some(KeyOutcome::Found { write, revision: found.revision }), desk),
                 None => desk.complain("values are read as they were written", format!("nobody wrote {found:?}")),
             },
-            other => desk.complain("answers fit their questions", format!("a get was answered {other:?}")),
+            other @ (QueryAnswer::Keys { .. }
+            | QueryAnswer::Bucket { .. }
+            | QueryAnswer::Buckets(_)
+            | QueryAnswer::Object(_)
+            | QueryAnswer::Listing(_)
+            | QueryAnswer::Parts { .. }
+            | QueryAnswer::Uploads { .. }
+            | QueryAnswer::Reclaimable(_)
+            | QueryAnswer::Refused(_)) => {
+                desk.complain("answers fit their questions", format!("a get was answered {other:?}"))
+            }
         }
     }
 }
@@ -308,7 +316,20 @@ impl Client for KeyClient {
                 }
             }
             Reply::Unavailable(Unavailable::Uncertain) => self.doubt(desk),
-            other => desk.complain("answers fit their questions", format!("a key operation was answered {other:?}")),
+            other @ (Reply::Begun
+            | Reply::StripeStored
+            | Reply::Opened(_)
+            | Reply::Refused(_)
+            | Reply::Stripe(_)
+            | Reply::Closed
+            | Reply::Status(_)
+            | Reply::Unavailable(
+                Unavailable::DiskFull
+                | Unavailable::Disk(_)
+                | Unavailable::Damaged(_)
+                | Unavailable::UnknownHandle
+                | Unavailable::Misuse(_),
+            )) => desk.complain("answers fit their questions", format!("a key operation was answered {other:?}")),
         }
     }
 

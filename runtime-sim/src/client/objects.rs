@@ -62,17 +62,39 @@ struct UnderWay {
 /// What is awaited.
 #[derive(Debug)]
 enum Step {
-    Bucket { request: RequestId },
+    Bucket {
+        request: RequestId,
+    },
     /// One request whose answer ends the operation: an inline put, a decision, a delete.
-    Decision { request: RequestId },
-    Begin { request: RequestId, body: Bytes },
-    Stripes { write: RequestId, waiting: BTreeSet<RequestId> },
+    Decision {
+        request: RequestId,
+    },
+    Begin {
+        request: RequestId,
+        body: Bytes,
+    },
+    Stripes {
+        write: RequestId,
+        waiting: BTreeSet<RequestId>,
+    },
     /// All stripes are stored; the client dawdles.
-    BeforeDecision { write: RequestId },
-    Open { request: RequestId },
+    BeforeDecision {
+        write: RequestId,
+    },
+    Open {
+        request: RequestId,
+    },
     /// The object is open; the client dawdles.
-    BeforeReading { open: RequestId, object: Box<Object> },
-    Reading { open: RequestId, write: WriteId, body: Bytes, waiting: BTreeMap<RequestId, u32> },
+    BeforeReading {
+        open: RequestId,
+        object: Box<Object>,
+    },
+    Reading {
+        open: RequestId,
+        write: WriteId,
+        body: Bytes,
+        waiting: BTreeMap<RequestId, u32>,
+    },
     /// Nothing is open: an attempt that had no effect waits to be made again, or given up.
     Idle,
 }
@@ -333,7 +355,11 @@ impl ObjectClient {
             Unavailable::NotLeader { .. } | Unavailable::Busy => self.give_up(desk),
             // The process that knew the handle is gone, or the drive would not take the bytes: nothing was decided.
             Unavailable::UnknownHandle | Unavailable::DiskFull | Unavailable::Disk(_) => {
-                if decides { self.drop_it(desk) } else { self.give_up(desk) }
+                if decides {
+                    self.drop_it(desk)
+                } else {
+                    self.give_up(desk)
+                }
             }
             Unavailable::Damaged(what) => {
                 if !desk.may_lose_bytes {
@@ -393,9 +419,10 @@ fn condition(when: When) -> ObjectCondition {
 impl Step {
     fn awaits(&self, id: RequestId) -> bool {
         match self {
-            Step::Bucket { request } | Step::Decision { request } | Step::Begin { request, .. } | Step::Open { request } => {
-                *request == id
-            }
+            Step::Bucket { request }
+            | Step::Decision { request }
+            | Step::Begin { request, .. }
+            | Step::Open { request } => *request == id,
             Step::Stripes { waiting, .. } => waiting.contains(&id),
             Step::Reading { waiting, .. } => waiting.contains_key(&id),
             Step::BeforeDecision { .. } | Step::BeforeReading { .. } | Step::Idle => false,
@@ -471,4 +498,3 @@ impl Client for ObjectClient {
         }
     }
 }
-

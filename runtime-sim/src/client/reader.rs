@@ -62,9 +62,7 @@ impl Reader {
         let Some(item) = self.todo.front().copied() else { return };
         let node = self.target.unwrap_or_else(|| *self.chance.pick(desk.nodes));
         let request = match item {
-            Item::Key(key) => {
-                Request::Query { group: GroupId::REGION, query: Query::Key { key: keys::key_name(key) } }
-            }
+            Item::Key(key) => Request::Query { group: GroupId::REGION, query: Query::Key { key: keys::key_name(key) } },
             Item::Object(key) => Request::Open { object: object_name(key) },
         };
         let step = Step::Asked { request: desk.send(node, request) };
@@ -136,7 +134,9 @@ impl Reader {
     }
 
     fn on_stripe(&mut self, id: RequestId, bytes: &Bytes, desk: &mut Desk<'_>) {
-        let Some(UnderWay { step: Step::Reading { write, body, waiting, .. }, .. }) = &mut self.under_way else { return };
+        let Some(UnderWay { step: Step::Reading { write, body, waiting, .. }, .. }) = &mut self.under_way else {
+            return;
+        };
         let Some(stripe) = waiting.remove(&id) else { return };
         if let Err(what) = check_stripe(body, stripe, bytes) {
             desk.complain("objects are read as they were written", format!("{write:?}: {what}"));

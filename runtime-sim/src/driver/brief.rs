@@ -55,7 +55,9 @@ impl fmt::Display for BriefEvent<'_> {
                     Product::Opened(Ok(opened)) => {
                         write!(f, "{}, damaged {:?}", BriefBytes(&opened.plaintext), opened.damaged)
                     }
-                    Product::SealedInline(bytes) | Product::OpenedInline(Ok(bytes)) => write!(f, "{}", BriefBytes(bytes)),
+                    Product::SealedInline(bytes) | Product::OpenedInline(Ok(bytes)) => {
+                        write!(f, "{}", BriefBytes(bytes))
+                    }
                     Product::Opened(Err(error)) | Product::OpenedInline(Err(error)) => write!(f, "{error:?}"),
                 }
             }
@@ -158,4 +160,3 @@ pub(super) fn fingerprint_rows(rows: &[(Vec<u8>, Vec<u8>)]) -> u64 {
         hash.rotate_left(7).wrapping_mul(0x0000_0100_0000_01b3) ^ fingerprint(key) ^ fingerprint(value).rotate_left(21)
     })
 }
-

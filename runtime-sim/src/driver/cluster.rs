@@ -208,7 +208,11 @@ impl Cluster {
             Item::Start { node } => self.start(node).await,
             Item::Wake { client, token } => self.with_client(client, |client, desk| client.on_wake(token, desk)),
             Item::Answer { client, id, reply } => {
-                self.trace.note(self.now, format_args!("c{client}"), format_args!("answer {id}: {}", brief_reply(&reply)));
+                self.trace.note(
+                    self.now,
+                    format_args!("c{client}"),
+                    format_args!("answer {id}: {}", brief_reply(&reply)),
+                );
                 self.with_client(client, |client, desk| client.on_reply(id, reply, desk))
             }
             Item::Trouble(trouble) => self.strike_with(trouble).await,

@@ -37,7 +37,9 @@ impl Cluster {
                     let Some(asker) = self.askers.remove(&id) else {
                         return Err(Complaint::new(
                             "each request has one reply",
-                            format!("node {node} answered request {id}, which is answered or was never asked: {reply:?}"),
+                            format!(
+                                "node {node} answered request {id}, which is answered or was never asked: {reply:?}"
+                            ),
                         ));
                     };
                     self.send_reply(node, asker.client, id, reply);
@@ -158,9 +160,11 @@ impl Cluster {
                 self.queue(answer_after, Item::Deliver { node, life: Some(life), event });
                 Ok(())
             }
-            other @ (Done::StoreFailed(_) | Done::Panicked(_) | Done::Stepped { .. } | Done::Refused(_) | Done::Seen(_)) => {
-                self.on_stepped(node, other).await
-            }
+            other @ (Done::StoreFailed(_)
+            | Done::Panicked(_)
+            | Done::Stepped { .. }
+            | Done::Refused(_)
+            | Done::Seen(_)) => self.on_stepped(node, other).await,
         }
     }
 
@@ -223,7 +227,6 @@ impl Cluster {
         self.queue(down, Item::Start { node });
         Ok(())
     }
-
 }
 
 /// Whether an error is one that the world made.

@@ -47,6 +47,7 @@ pub(super) enum StoreWork {
 
 /// What the driver asks of a process.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one turn exists at a time")]
 pub(super) enum Turn {
     Boot(Box<BootOrder>),
     Step { now: Now, event: Event },
@@ -56,6 +57,7 @@ pub(super) enum Turn {
 
 /// How a turn ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one turn exists at a time")]
 pub(super) enum Done {
     /// The node runs, or ran a step.
     Stepped { effects: Vec<Effect>, deadline: Option<Time> },

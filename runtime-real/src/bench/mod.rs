@@ -1,0 +1,124 @@
+//! `anvil bench`: how fast an endpoint is, measured from outside of it.
+//!
+//! Every client is a loop on a connection of its own: it sends, waits for the whole answer, and sends again (a closed
+//! loop, so that the rate follows from the latency and nothing queues up in the client). What is printed is what was
+//! answered with success; failures are counted beside it and never dropped.
+//!
+//! - `BENCH-1` A percentile is the smallest sample that at least that share of all samples do not exceed; samples are
+//!   kept exactly, not in buckets.
+//! - `BENCH-2` An operation counts only when its whole answer has come, and only within the measured time.
+//!
+//! Source of the signature: AWS, "Signature Version 4 signing process". Not here: TLS, and starting a node.
+
+mod endpoint;
+mod figures;
+mod kv;
+mod s3;
+mod signer;
+#[cfg(test)]
+mod tests;
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Durable puts of keys by /kv, beside the raw sync rate of the disk.
+    Kv(KvArgs),
+    /// Puts and gets of objects, on any S3 endpoint.
+    S3(S3Args),
+}
+
+const KV_EXAMPLES: &str = "\
+Examples:
+  anvil bench kv
+  anvil bench kv --clients 1,16,64 --seconds 10 --value-size 256 --dir /mnt/a
+
+--dir should lie on the drive of the node, or the two rates do not belong together.";
+
+/// How keys are measured.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = KV_EXAMPLES)]
+pub struct KvArgs {
+    /// Endpoint of a node.
+    #[arg(long, default_value = "http://127.0.0.1:9000", value_name = "URL")]
+    endpoint: String,
+    /// Concurrent clients; one run for each number.
+    #[arg(long, default_value = "1,16,64", value_delimiter = ',', value_name = "COUNT", value_parser = count)]
+    clients: Vec<usize>,
+    /// Length of a run.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Bytes of a value.
+    #[arg(long, default_value = "256", value_name = "SIZE", value_parser = size)]
+    value_size: usize,
+    /// Where the raw sync rate is measured: 4 KiB written and synced, again and again, in one file.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    dir: PathBuf,
+}
+
+const S3_EXAMPLES: &str = "\
+Examples:
+  AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… anvil bench s3
+  anvil bench s3 --endpoint http://127.0.0.1:9000 --size 4KiB,1MiB,64MiB --clients 16 --seconds 10
+
+The bucket is made when it is not there; the objects of a run are removed at its end.";
+
+/// How objects are measured.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = S3_EXAMPLES)]
+pub struct S3Args {
+    /// Any S3 endpoint that takes path-style requests.
+    #[arg(long, default_value = "http://127.0.0.1:9000", value_name = "URL")]
+    endpoint: String,
+    /// Sizes of objects; one put run and one get run for each.
+    #[arg(long, default_value = "4KiB,1MiB,64MiB", value_delimiter = ',', value_name = "SIZE", value_parser = size)]
+    size: Vec<usize>,
+    /// Concurrent clients; runs for each number.
+    #[arg(long, default_value = "16", value_delimiter = ',', value_name = "COUNT", value_parser = count)]
+    clients: Vec<usize>,
+    /// Length of a run.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Access key id; ANVIL_ACCESS_KEY_ID or AWS_ACCESS_KEY_ID otherwise. The secret is taken from
+    /// ANVIL_SECRET_ACCESS_KEY or AWS_SECRET_ACCESS_KEY only.
+    #[arg(long, value_name = "ID")]
+    access_key_id: Option<String>,
+    /// The region that requests are signed for.
+    #[arg(long, default_value = "us-east-1", value_name = "REGION")]
+    region: String,
+    /// The bucket.
+    #[arg(long, default_value = "anvil-bench", value_name = "NAME")]
+    bucket: String,
+}
+
+/// Measures, and prints a table.
+pub async fn bench(what: Bench) -> anyhow::Result<()> {
+    match what {
+        Bench::Kv(args) => kv::bench(args).await,
+        Bench::S3(args) => s3::bench(args).await,
+    }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=10_000).contains(&count) => Ok(count),
+        Ok(_) | Err(_) => Err("a number of clients is 1 to 10000".to_owned()),
+    }
+}
+
+/// `256`, `4KiB`, `1MiB`, `1GiB`.
+fn size(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" | "K" => 10,
+        "MiB" | "M" => 20,
+        "GiB" | "G" => 30,
+        _ => return Err(format!("{unit:?} is no unit; use KiB, MiB or GiB")),
+    };
+    let number: usize = number.parse().map_err(|_| "a size begins with a number".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "the size is too large".to_owned())
+}

@@ -1,0 +1,117 @@
+//! How much room the drives have, and when the node stops taking more.
+//!
+//! The log and the state store cannot go on without space: a write of theirs that fails ends the node, since nothing
+//! says what reached the disk. So the last part of a drive is theirs. Extents, the bulk of all bytes, leave it alone,
+//! and before it is used up the node refuses what would grow it. Deletes go on, because they are how a user makes room.
+//!
+//! - `ROOM-1` An extent is created only where the whole reserve remains free after it.
+//! - `ROOM-2` What grows the state is refused once less than half of the reserve is free.
+//!
+//! Other processes may fill the drive all the same; then the node stops, and starts again once there is space.
+
+use anvil_core::state::{KeyOperation, ObjectOperation, Operation};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes at the end of a drive that only the log and the state store use. It covers the segments that a checkpoint has
+/// not yet cut, the pages that the state store holds until one, and what is in flight.
+const RESERVE_MAX: u64 = 512 << 20;
+
+/// The part of a small drive that is reserved: one in this many bytes.
+const RESERVE_SHARE: u64 = 4;
+
+/// The room on the drive that has the log and the state store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Room {
+    path: Arc<PathBuf>,
+}
+
+/// What a file system says of itself, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Space {
+    total: u64,
+    free: u64,
+}
+
+impl Space {
+    fn of(path: &Path) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { total: bytes(found.f_blocks), free: bytes(found.f_bavail) })
+    }
+
+    fn reserve(self) -> u64 {
+        RESERVE_MAX.min(self.total / RESERVE_SHARE)
+    }
+
+    fn fits_extent(self, size: u64) -> bool {
+        self.free >= self.reserve().saturating_add(size)
+    }
+
+    fn takes_more(self) -> bool {
+        self.free >= self.reserve() / 2
+    }
+}
+
+impl Room {
+    /// The room below `path`.
+    pub(super) fn new(path: PathBuf) -> Room {
+        Room { path: Arc::new(path) }
+    }
+
+    /// Whether the state may grow. A file system that does not say how full it is counts as roomy: its writes will tell.
+    pub fn takes_more(&self) -> bool {
+        // ROOM-2
+        Space::of(&self.path).map_or(true, Space::takes_more)
+    }
+}
+
+/// `StorageFull` unless an extent of `size` bytes leaves the reserve alone.
+pub(super) fn check_extent(directory: &Path, size: u64) -> io::Result<()> {
+    // ROOM-1
+    match Space::of(directory) {
+        Ok(space) if !space.fits_extent(size) => Err(io::ErrorKind::StorageFull.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether an operation makes the state larger by more than its own trace.
+pub(crate) fn grows(operation: &Operation) -> bool {
+    match operation {
+        Operation::OpenSession | Operation::Key(KeyOperation::Put { .. }) => true,
+        Operation::Key(KeyOperation::Delete { .. }) => false,
+        Operation::Object(operation) => match operation {
+            ObjectOperation::CreateBucket { .. }
+            | ObjectOperation::PutObject { .. }
+            | ObjectOperation::CreateUpload { .. }
+            | ObjectOperation::PutPart { .. } => true,
+            // A completion only moves what the parts hold already.
+            ObjectOperation::DeleteBucket { .. }
+            | ObjectOperation::DeleteObject { .. }
+            | ObjectOperation::CompleteUpload { .. }
+            | ObjectOperation::AbortUpload { .. }
+            | ObjectOperation::Resolve { .. }
+            | ObjectOperation::Reclaimed { .. } => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_quarter_of_a_small_drive_is_not_for_extents_and_its_last_eighth_for_nothing_new() {
+        let space = |free| Space { total: 800 << 20, free };
+        assert!(space(264 << 20).fits_extent(64 << 20));
+        assert!(!space((264 << 20) - 1).fits_extent(64 << 20));
+        assert!(space(100 << 20).takes_more());
+        assert!(!space((100 << 20) - 1).takes_more());
+    }
+
+    #[test]
+    fn a_large_drive_reserves_no_more_than_the_most() {
+        assert_eq!(Space { total: 4 << 40, free: 0 }.reserve(), RESERVE_MAX);
+    }
+}
