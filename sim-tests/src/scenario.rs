@@ -244,7 +244,7 @@ fn object_clients(plan: &mut Plan, chance: &mut Chance) {
     let large = *chance.pick(&[0, 0, 0, 20_000]);
     if large > 0 {
         // A shard must fit into an extent.
-        plan.node.extent_size = 4 << 20;
+        plan.node.extent_size = 2 << 20;
     }
     let clients = chance.between(2, 4);
     plan.object_clients = (0..clients)

@@ -396,8 +396,7 @@ impl Cluster {
 
     /// Whether a request is on its way, or a living process still owes somebody an answer.
     pub(super) fn owes_answers(&self) -> bool {
-        self.requests_on_their_way > 0
-            || self.askers.values().any(|asker| self.machines[&asker.node].lives(asker.life))
+        self.requests_on_their_way > 0 || self.askers.values().any(|asker| self.machines[&asker.node].lives(asker.life))
     }
 
     /// A node's reply on its way to the client.
