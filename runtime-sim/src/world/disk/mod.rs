@@ -30,6 +30,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The smallest piece that a drive writes whole.
 pub const SECTOR: u64 = 512;
 
+/// The longest that an order takes, however it stalls: a drive that hangs for ever is a node that is down for ever.
+const ORDER_MICROS_MAX: u64 = 4_000_000;
+
 /// A file of a simulated drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
@@ -124,7 +127,7 @@ impl Disk {
             DiskOrder::Write { .. } | DiskOrder::Read { .. } => self.rates.delay_micros,
         };
         let stall = if self.chance.hits(self.rates.stall_per_million) { 100 } else { 1 };
-        let done = self.chance.heavy_tail(typical) * stall;
+        let done = (self.chance.heavy_tail(typical) * stall).min(ORDER_MICROS_MAX);
         Schedule { effect: self.chance.below(done + 1), done }
     }
 
@@ -183,9 +186,10 @@ impl Disk {
             return Err(DiskError::Full);
         }
         if fails {
-            // A failed write may have done any part of its work.
-            let part = self.chance.index(bytes.len() + 1);
-            file.write(offset, bytes.slice(..part), done);
+            // A failed write may have done any part of its work, in whole sectors.
+            let end = offset + self.chance.below(bytes.len() as u64 + 1);
+            let part = (end / SECTOR * SECTOR).saturating_sub(offset);
+            file.write(offset, bytes.slice(..usize::try_from(part).expect("a part of a slice")), done);
             return Err(DiskError::Io("simulated write error".into()));
         }
         let mut target = offset;
