@@ -60,10 +60,27 @@ impl std::error::Error for OpenError {}
 impl StateStore {
     /// Opens or creates the store in a file. `cache_bytes` bounds the memory for pages.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<StateStore, OpenError> {
+        let is_there = path.try_exists().map_err(|error| OpenError::Drive(error.to_string()))?;
+        if !is_there {
+            StateStore::make(path, cache_bytes)?;
+        }
         StateStore::ready(builder(cache_bytes).create(path))
     }
 
-    /// Opens or creates the store in `backend`.
+    /// Makes an empty store. A file whose making was cut short is no store and does not open ever after, so it is made
+    /// under another name and takes its own when it is complete. The caller syncs the directory.
+    fn make(path: &Path, cache_bytes: usize) -> Result<(), OpenError> {
+        let unfinished = path.with_extension("unfinished");
+        let drive = |error: std::io::Error| OpenError::Drive(error.to_string());
+        if unfinished.try_exists().map_err(drive)? {
+            std::fs::remove_file(&unfinished).map_err(drive)?;
+        }
+        drop(StateStore::ready(builder(cache_bytes).create(&unfinished))?);
+        std::fs::rename(&unfinished, path).map_err(drive)
+    }
+
+    /// Opens or creates the store in `backend`. The caller sees to it that a backend whose making was cut short is
+    /// emptied before the next attempt.
     pub fn with_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<StateStore, OpenError> {
         StateStore::ready(builder(cache_bytes).create_with_backend(backend))
     }
