@@ -185,7 +185,9 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
         disk.lock().expect("one thread runs the world").settle_directories();
     }
     let planted = config.planted;
+    super::machine::lock(&order.disks[0]).begin_state();
     let store = StateStore::with_backend(SimBackend::new(Arc::clone(&order.disks[0])), CACHE_BYTES).map_err(words)?;
+    super::machine::lock(&order.disks[0]).finish_state();
     let mut applied = BTreeMap::new();
     for group in &config.groups {
         applied.insert(*group, store.applied(*group).map_err(words)?);

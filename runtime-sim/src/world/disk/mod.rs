@@ -64,6 +64,8 @@ pub struct Disk {
     removed: Vec<(SimTime, Name, SimFile)>,
     bad_sectors: BTreeSet<(Name, u64)>,
     life: u64,
+    /// Whether the state store was ever complete.
+    state_is_made: bool,
     /// The state store's operations that remain until the power goes.
     fuse: Option<u32>,
     power_is_off: bool,
@@ -90,6 +92,7 @@ impl Disk {
             removed: Vec::new(),
             bad_sectors: BTreeSet::new(),
             life: 0,
+            state_is_made: false,
             fuse: None,
             power_is_off: false,
         }
@@ -256,6 +259,18 @@ impl Disk {
         }
     }
 
+    /// Before the state store is opened: what was left of one that was never complete goes, as if it had another name.
+    pub fn begin_state(&mut self) {
+        if !self.state_is_made {
+            self.files.remove(&Name::State);
+        }
+    }
+
+    /// The state store is complete, has its own name, and the directory is synced.
+    pub fn finish_state(&mut self) {
+        self.state_is_made = true;
+    }
+
     /// Reads outside of any order, as a starting process does.
     pub fn read_now(&self, name: Name, offset: u64, length: u32) -> Result<Bytes, DiskError> {
         self.read(name, offset, u64::from(length))
@@ -296,6 +311,7 @@ impl Disk {
     /// Everything is lost: the drive is replaced by an empty one.
     pub fn wipe(&mut self) {
         self.end_life();
+        self.state_is_made = false;
         self.files.clear();
         self.removed.clear();
         self.bad_sectors.clear();
