@@ -364,12 +364,13 @@ impl ObjectClient {
             Unavailable::Damaged(what) => {
                 if !desk.may_lose_bytes {
                     let promise = "acknowledged bytes survive the loss of any m drives";
-                    desk.complain(promise, format!("{under_way:?} is damaged: {what}"));
+                    desk.complain(promise, format!("object {} {:?}: {what}", under_way.key, under_way.action));
                 }
                 self.give_up(desk);
             }
             Unavailable::Misuse(what) => {
-                desk.complain("answers fit their questions", format!("{under_way:?} is called a misuse: {what}"));
+                let what = format!("object {} {:?} is called a misuse: {what}", under_way.key, under_way.action);
+                desk.complain("answers fit their questions", what);
             }
         }
     }

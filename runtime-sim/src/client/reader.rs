@@ -155,7 +155,8 @@ impl Reader {
                 // The object is there and its bytes are not; who it is was heard, and that is all.
                 if !desk.may_lose_bytes {
                     let promise = "acknowledged bytes survive the loss of any m drives";
-                    desk.complain(promise, format!("{:?} is damaged: {what}", self.under_way));
+                    let item = self.under_way.as_ref().map(|under_way| under_way.item);
+                    desk.complain(promise, format!("{item:?}: {what}"));
                 }
                 self.end_read(desk);
             }
