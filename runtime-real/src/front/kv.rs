@@ -7,8 +7,6 @@
 //! - `KV-1` A write without a condition is never refused for the key's state; one with a condition never happens unless
 //!   the condition holds at its place in the log.
 //! - `KV-2` A listing holds a bounded number of bytes, whatever the values' sizes.
-#![expect(clippy::result_large_err, reason = "the error of a request is its response, made once")]
-#![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
 use super::Doors;
 use super::metrics::OperationName;

@@ -3,7 +3,6 @@
 //! The order, prefixes and delimiters are the state machine's (`Query::List`); here are pages, markers and encodings.
 //!
 //! Source: AWS, ListObjectsV2 and ListObjects.
-#![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
 use super::buckets::unexpected;
 use super::error::{coded, from_client};

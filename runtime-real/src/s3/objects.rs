@@ -1,5 +1,4 @@
 //! Objects: put, get, head, delete.
-#![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
 use super::buckets::unexpected;
 use super::chunks::Watch;

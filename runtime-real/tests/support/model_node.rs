@@ -1,5 +1,4 @@
 //! A node without disks: the real state machine over a map in memory, bodies as they came, faults on demand.
-#![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
 use anvil::client::{Client, Inbound};
 use anvil::node::Inbox;
