@@ -32,7 +32,7 @@ fn entry(index: u64, chance: &mut Chance) -> Entry {
 #[test]
 fn after_any_power_loss_the_store_is_at_a_checkpoint() {
     let (mut cut, mut moved) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..600 {
         let drive = drive(seed);
         let mut chance = Chance::named(seed, "plan");
         let mut allowed: Vec<AllRows> = vec![Vec::new()];
@@ -43,9 +43,7 @@ fn after_any_power_loss_the_store_is_at_a_checkpoint() {
             moved += usize::from(found != allowed[0]);
             allowed = vec![found];
             let mut index = store.applied(GroupId::REGION).expect("readable").index.0;
-            if chance.below(2) == 0 {
-                drive.lock().expect("unpoisoned").light_fuse(u32::try_from(chance.below(30)).expect("small"));
-            }
+            let in_a_commit = chance.below(2) == 0;
             for _ in 0..chance.between(1, 20) {
                 index += 1;
                 if store.apply(GroupId::REGION, &[entry(index, &mut chance)]).is_err() {
@@ -54,6 +52,9 @@ fn after_any_power_loss_the_store_is_at_a_checkpoint() {
                 if chance.below(5) == 0 {
                     let Ok(state) = store.rows() else { break };
                     allowed.push(state);
+                    if in_a_commit {
+                        drive.lock().expect("unpoisoned").light_fuse(u32::try_from(chance.below(30)).expect("small"));
+                    }
                     if store.checkpoint().is_err() {
                         break;
                     }
