@@ -3,6 +3,7 @@
 //! The intuition: a client is a small state machine like everything else. It is woken by its own timers and by replies;
 //! what it wants sent goes to a [`Desk`], and the driver carries it.
 
+mod bodies;
 pub mod keys;
 pub mod objects;
 pub mod reader;

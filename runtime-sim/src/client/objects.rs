@@ -1,17 +1,16 @@
 //! A client of objects on one node: puts inline and striped, conditional or not, reads byte for byte, deletes, and
 //! sometimes leaves in the middle.
 
+use super::bodies::{bucket, check_stripe, etag_of, object_name, read_requests, writer_of};
 use super::{Client, Desk};
 use crate::chance::Chance;
 use crate::check::keys::WriteId;
 use crate::check::objects::{ObjectAction, ObjectInput, ObjectOutcome, When, body_of};
 use crate::world::SimTime;
 use anvil_core::node::{Reply, Request, Target, Unavailable};
-use anvil_core::state::{
-    Answer, BucketName, ETag, Md5, Metadata, Object, ObjectCondition, ObjectName, ObjectOperation, Operation, Refusal,
-};
+use anvil_core::state::{Answer, Metadata, Object, ObjectCondition, ObjectOperation, Operation, Refusal};
 use anvil_core::stripe::{INLINE_MAX, STRIPE_SIZE};
-use anvil_core::types::{GroupId, NodeId, RequestId, TenantId};
+use anvil_core::types::{GroupId, NodeId, RequestId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,29 +96,6 @@ enum Step {
     },
     /// Nothing is open: an attempt that had no effect waits to be made again, or given up.
     Idle,
-}
-
-/// The bucket of all simulated objects.
-pub fn bucket() -> BucketName {
-    BucketName { tenant: TenantId::DEFAULT, name: "simulated".to_string() }
-}
-
-/// The name of an object.
-pub fn object_name(key: u64) -> ObjectName {
-    ObjectName { bucket: bucket(), key: format!("object-{key}") }
-}
-
-/// The entity tag of a put: its number twice. The node takes the client's word for it, as it does from a gateway.
-pub fn etag_of(write: WriteId) -> ETag {
-    let mut md5 = [0; 16];
-    md5[..8].copy_from_slice(&write.0.to_le_bytes());
-    md5[8..].copy_from_slice(&write.0.to_be_bytes());
-    ETag { md5: Md5(md5), parts: 0 }
-}
-
-/// The put that an entity tag names.
-pub fn writer_of(etag: &ETag) -> WriteId {
-    WriteId(u64::from_le_bytes(etag.md5.0[..8].try_into().expect("eight bytes")))
 }
 
 impl ObjectClient {
@@ -374,32 +350,6 @@ impl ObjectClient {
             }
         }
     }
-}
-
-/// The requests that read an open object, with the stripe number of each. Simulated objects have one body.
-pub fn read_requests(open: RequestId, object: &Object) -> Vec<(u32, Request)> {
-    let mut requests = Vec::new();
-    for (body, part) in (0..).zip(&object.bodies) {
-        let stripes = u32::try_from(part.size.div_ceil(STRIPE_SIZE as u64)).expect("simulated objects are small");
-        requests.extend((0..stripes).map(|stripe| (stripe, Request::ReadStripe { open, body, stripe })));
-    }
-    requests
-}
-
-/// Whether the bytes of a stripe are those of the body.
-pub fn check_stripe(body: &Bytes, stripe: u32, bytes: &Bytes) -> Result<(), String> {
-    let start = stripe as usize * STRIPE_SIZE;
-    let end = (start + STRIPE_SIZE).min(body.len());
-    let expected = body.get(start..end).unwrap_or_default();
-    if expected == bytes {
-        return Ok(());
-    }
-    let differs = expected.iter().zip(bytes).position(|(a, b)| a != b);
-    Err(format!(
-        "stripe {stripe} has {} bytes and should have {}, the first difference is at {differs:?}",
-        bytes.len(),
-        expected.len()
-    ))
 }
 
 fn target(key: u64, write: WriteId, when: When) -> Target {

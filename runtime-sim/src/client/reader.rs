@@ -1,7 +1,7 @@
 //! The client that comes after the storm: it reads every key and every object until each has answered, so that the
 //! history ends with what is really there.
 
-use super::objects::{check_stripe, etag_of, object_name, read_requests, writer_of};
+use super::bodies::{check_stripe, etag_of, object_name, read_requests, writer_of};
 use super::{Client, Desk, keys};
 use crate::chance::Chance;
 use crate::check::keys::{KeyAction, KeyInput, KeyOutcome, WriteId};
