@@ -5,6 +5,7 @@
 //! - `LEAK-1` On a node without damage, no shard remains that no object names, once its preparation has expired.
 
 use super::cluster::{Cluster, Item, Outcome};
+use super::machine::Tenant;
 use super::process::{Done, Sight, Turn};
 use crate::check::Complaint;
 use crate::check::canonical::{CanonicalLog, Replica};
@@ -140,6 +141,13 @@ impl Cluster {
             }
         }
         Ok(sights)
+    }
+
+    /// Ends all processes.
+    pub(super) async fn kill_all(&mut self) {
+        for machine in self.machines.values_mut() {
+            machine.kill(Tenant::Down).await;
+        }
     }
 }
 

@@ -51,6 +51,8 @@ fn run_here(plan: Plan) -> Report {
     let verdict = outcome.unwrap_or_else(|panic| {
         Err(Complaint::new("no assertion fails", format!("{}{}", panic_message(panic.as_ref()), last_panic())))
     });
+    // madsim never frees a task that is alive when its runtime goes, nor what the task holds.
+    let _the_verdict_stands = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cluster.kill_all())));
     let report = cluster.report(verdict.err());
     LAST_PANIC.with(|last| last.replace(None));
     report
