@@ -11,6 +11,7 @@ extern crate alloc;
 
 pub mod disk;
 pub mod log;
+pub mod membership;
 pub mod node;
 pub mod planted;
 pub mod raft;

@@ -28,6 +28,12 @@ pub enum Bug {
     IndexBeforeExtentSync,
     /// SWEEP: undecided shards are removed while their decision is still in flight.
     SweepInFlight,
+    /// RAFT: a joint membership commits on the majority of the incoming voters alone.
+    JointOneMajority,
+    /// RAFT: a learner's acknowledgement counts as a voter's.
+    LearnerCounted,
+    /// STATE: snapshots leave out the membership.
+    MembershipNotInSnapshot,
 }
 
 #[cfg(debug_assertions)]
@@ -44,6 +50,9 @@ impl Bug {
         Bug::DecideBeforeShardSync,
         Bug::IndexBeforeExtentSync,
         Bug::SweepInFlight,
+        Bug::JointOneMajority,
+        Bug::LearnerCounted,
+        Bug::MembershipNotInSnapshot,
     ];
 }
 

@@ -3,6 +3,7 @@
 //! Siblings do not import each other (Raft does not know keys, keys do not know Raft); what two of them must both
 //! name stands here.
 
+pub use crate::membership::Membership;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -152,6 +153,8 @@ pub enum Payload {
     Noop,
     /// A command for the state machine, in its own encoding.
     Command(Bytes),
+    /// Who votes and who learns from here on.
+    Membership(Membership),
 }
 
 impl Payload {
@@ -160,6 +163,7 @@ impl Payload {
         match self {
             Payload::Noop => 0,
             Payload::Command(bytes) => bytes.len(),
+            Payload::Membership(membership) => membership.encoded_size(),
         }
     }
 }
@@ -187,6 +191,8 @@ pub struct HardState {
 pub struct Snapshot {
     /// The last entry that the snapshot includes.
     pub position: LogPosition,
+    /// The membership there, if any entry up to the position changed it. `None` leaves the group's first one in force.
+    pub membership: Option<Membership>,
     /// The rows, in the state machine's own encoding.
     pub rows: Bytes,
 }

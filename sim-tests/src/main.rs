@@ -23,7 +23,8 @@ Usage: anvil-sim-tests <command>
   hunt   [--bug B] [--scenario S] [--seeds N] [--jobs J]
                                                 in how many seeds each planted bug is found
 
-Scenarios: keys, elections, snapshots, objects, rot, full, log-rot, swarm. Bugs: as `hunt` prints them.";
+Scenarios: keys, elections, snapshots, objects, rot, full, log-rot, membership, swarm.
+Bugs: as `hunt` prints them.";
 
 /// What was asked for.
 #[derive(Debug)]

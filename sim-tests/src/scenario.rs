@@ -5,6 +5,7 @@ use anvil_core::stripe::Profile;
 use anvil_sim::chance::Chance;
 use anvil_sim::client::keys::KeyHabits;
 use anvil_sim::client::objects::ObjectHabits;
+use anvil_sim::client::operator::OperatorHabits;
 use anvil_sim::driver::{DamagePlan, NodePlan, Plan};
 use anvil_sim::world::rates::{DiskRates, NetworkRates, TroubleRates};
 use anvil_sim::world::{MILLIS, SECONDS};
@@ -27,6 +28,8 @@ pub enum Scenario {
     Full,
     /// The log of a minority is damaged; its nodes refuse to start, and the others lose nothing.
     LogRot,
+    /// Replicas come, go and take over from each other, and clients do not notice.
+    Membership,
     /// Everything at once.
     Swarm,
 }
@@ -41,6 +44,7 @@ impl Scenario {
         Scenario::Rot,
         Scenario::Full,
         Scenario::LogRot,
+        Scenario::Membership,
         Scenario::Swarm,
     ];
 
@@ -54,6 +58,7 @@ impl Scenario {
             Scenario::Rot => "rot",
             Scenario::Full => "full",
             Scenario::LogRot => "log-rot",
+            Scenario::Membership => "membership",
             Scenario::Swarm => "swarm",
         }
     }
@@ -75,6 +80,7 @@ impl Scenario {
             Scenario::Rot => rot(&mut plan, &mut chance),
             Scenario::Full => full(&mut plan, &mut chance),
             Scenario::LogRot => log_rot(&mut plan, &mut chance),
+            Scenario::Membership => membership(&mut plan, &mut chance),
             Scenario::Swarm => swarm(&mut plan, &mut chance),
         }
         plan
@@ -87,6 +93,7 @@ fn base(seed: u64, chance: &mut Chance, planted: Planted) -> Plan {
     Plan {
         seed,
         nodes: *chance.pick(&[1, 3, 3, 3, 5]),
+        spares: 0,
         drives: 1,
         profile: Profile { data: 1, parity: 0 },
         span_micros,
@@ -99,6 +106,7 @@ fn base(seed: u64, chance: &mut Chance, planted: Planted) -> Plan {
         capacity: 1 << 40,
         key_clients: Vec::new(),
         object_clients: Vec::new(),
+        operators: Vec::new(),
         node: node(chance),
         planted,
         readable: false,
@@ -308,6 +316,25 @@ fn log_rot(plan: &mut Plan, chance: &mut Chance) {
     plan.trouble.down_micros_max = 300 * MILLIS;
 }
 
+/// One or two operators change members and leaders without a rest, and the network breaks along their changes.
+fn membership(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = *chance.pick(&[3, 3, 3, 4, 5]);
+    plan.spares = *chance.pick(&[0, 1, 2, 2]);
+    key_clients(plan, chance);
+    let habits = OperatorHabits {
+        think_micros: *chance.pick(&[50, 200, 800]) * MILLIS,
+        patience_micros: *chance.pick(&[200, 1_000]) * MILLIS,
+    };
+    plan.operators = vec![habits; chance.between(1, 2).try_into().expect("small")];
+    plan.node.election_timeout = Duration::from_millis(*chance.pick(&[150, 300]));
+    plan.node.heartbeat_interval = plan.node.election_timeout / 5;
+    plan.node.checkpoint_bytes = *chance.pick(&[512, 4 << 10]);
+    plan.node.tail_entries_max = *chance.pick(&[1, 1, 10, 4096]);
+    plan.trouble.down_micros_max = *chance.pick(&[50 * MILLIS, 500 * MILLIS, 2 * SECONDS]);
+    plan.trouble.split_per_million = *chance.pick(&[0, 200_000, 600_000]);
+    plan.trouble.split_micros_max = 4 * plan.network.delay_micros + plan.disk.sync_micros;
+}
+
 fn swarm(plan: &mut Plan, chance: &mut Chance) {
     if chance.below(2) == 0 {
         plan.nodes = 1;
@@ -334,6 +361,7 @@ pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
         Bug::AckBeforeSync | Bug::TornTailAccepted => Scenario::Keys,
         Bug::SessionsNotInSnapshot => Scenario::Snapshots,
         Bug::ChecksumNotVerified => Scenario::Rot,
+        Bug::JointOneMajority | Bug::LearnerCounted | Bug::MembershipNotInSnapshot => Scenario::Membership,
         Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight => Scenario::Objects,
     }
 }

@@ -26,7 +26,7 @@ fn are_equal_in_two_processes(scenario: &str, seeds: u64) {
 
 #[test]
 fn keys() {
-    are_equal_in_two_processes("keys", 25);
+    are_equal_in_two_processes("keys", 20);
 }
 
 #[test]
@@ -46,6 +46,11 @@ fn objects_and_rot() {
 }
 
 #[test]
+fn membership() {
+    are_equal_in_two_processes("membership", 10);
+}
+
+#[test]
 fn swarm() {
-    are_equal_in_two_processes("swarm", 20);
+    are_equal_in_two_processes("swarm", 15);
 }

@@ -18,22 +18,22 @@ fn keeps_its_promises(scenario: Scenario, seeds: u64) {
 
 #[test]
 fn keys_stay_linearizable_under_partitions_crashes_clock_drift_and_disk_errors() {
-    keeps_its_promises(Scenario::Keys, 400);
+    keeps_its_promises(Scenario::Keys, 350);
 }
 
 #[test]
 fn a_term_has_one_leader_and_no_read_is_stale_however_leaders_fall() {
-    keeps_its_promises(Scenario::Elections, 250);
+    keeps_its_promises(Scenario::Elections, 225);
 }
 
 #[test]
 fn laggards_catch_up_by_snapshot_and_repeats_are_served_exactly_once() {
-    keeps_its_promises(Scenario::Snapshots, 300);
+    keeps_its_promises(Scenario::Snapshots, 250);
 }
 
 #[test]
 fn objects_survive_crashes_and_torn_writes_byte_for_byte_and_leave_no_shard_behind() {
-    keeps_its_promises(Scenario::Objects, 250);
+    keeps_its_promises(Scenario::Objects, 225);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn damage_at_rest_is_never_read_as_data_and_is_decoded_around_where_there_is_par
 
 #[test]
 fn a_full_drive_refuses_loses_nothing_and_works_again() {
-    keeps_its_promises(Scenario::Full, 250);
+    keeps_its_promises(Scenario::Full, 200);
 }
 
 #[test]
@@ -52,6 +52,11 @@ fn a_damaged_log_keeps_its_node_away_and_loses_nothing() {
 }
 
 #[test]
+fn replicas_come_and_go_and_take_over_and_clients_do_not_notice() {
+    keeps_its_promises(Scenario::Membership, 225);
+}
+
+#[test]
 fn everything_at_once() {
-    keeps_its_promises(Scenario::Swarm, 250);
+    keeps_its_promises(Scenario::Swarm, 225);
 }

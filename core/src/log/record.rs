@@ -7,7 +7,8 @@
 //! Not here: what a record does to a group (`group`).
 
 use super::codec::{Put, Reader};
-use crate::types::{Entry, GroupId, HardState, LogIndex, LogPosition, NodeId, Payload, Term};
+use crate::types::{Entry, GroupId, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, Term};
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -20,6 +21,7 @@ const CHECKPOINT: u8 = 5;
 
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
+const MEMBERSHIP: u8 = 2;
 
 const TAG_SIZE: usize = 1 + 4;
 const POSITION_SIZE: usize = 8 + 8;
@@ -81,12 +83,13 @@ pub(super) fn put_entry(out: &mut Vec<u8>, group: GroupId, entry: &Entry) {
     put_tag(out, ENTRY, group.0);
     put_position(out, entry.position);
     let (kind, bytes) = match &entry.payload {
-        Payload::Noop => (NOOP, &[][..]),
-        Payload::Command(bytes) => (COMMAND, &bytes[..]),
+        Payload::Noop => (NOOP, Cow::Borrowed(&[][..])),
+        Payload::Command(bytes) => (COMMAND, Cow::Borrowed(&bytes[..])),
+        Payload::Membership(membership) => (MEMBERSHIP, Cow::Owned(membership.encode())),
     };
     out.put_u8(kind);
     out.put_u32(u32::try_from(bytes.len()).expect("a command is bounded far below 4 GiB where it is proposed"));
-    out.extend_from_slice(bytes);
+    out.extend_from_slice(&bytes);
 }
 
 pub(super) fn put_hard_state_record(out: &mut Vec<u8>, group: GroupId, hard_state: HardState) {
@@ -158,6 +161,7 @@ impl<'a> Records<'a> {
                 let payload = match kind {
                     NOOP if bytes.is_empty() => Payload::Noop,
                     COMMAND => Payload::Command(bytes),
+                    MEMBERSHIP => Payload::Membership(Membership::decode(&bytes)?),
                     _ => return None,
                 };
                 Some(Record::Entry(group, Entry { position, payload }))

@@ -23,6 +23,8 @@ pub(super) enum Proposer {
     Resolve(Vec<VersionId>),
     /// The sweep reported what it reclaimed.
     Reclaimed,
+    /// An operator, for a change of membership or a transfer of the lead.
+    Operator(RequestId),
 }
 
 /// Who waits for a query's answer.
@@ -74,6 +76,12 @@ impl Node {
             }
             Request::ReadStripe { open, body, stripe } => self.on_read_stripe(id, open, body, stripe, out),
             Request::Close { open } => self.on_close(id, open, out),
+            Request::ChangeMembership { group, change } => {
+                self.operate(id, group, |id| raft::Event::Change { id, change }, out);
+            }
+            Request::TransferLeader { group, to } => {
+                self.operate(id, group, |id| raft::Event::Transfer { id, to }, out);
+            }
             Request::Status => {
                 let status = self.status();
                 reply(id, Reply::Status(status), out);
@@ -87,6 +95,37 @@ impl Node {
             unavailable(id, Unavailable::NotLeader { leader: None }, out);
         }
         here
+    }
+
+    /// Hands what an operator asked to the group.
+    fn operate(
+        &mut self,
+        client: RequestId,
+        group: GroupId,
+        event: impl FnOnce(RequestId) -> raft::Event,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.has_group(client, group, out) {
+            let id = RequestId(self.fresh_id());
+            self.proposals.insert(id, Proposer::Operator(client));
+            self.step_group(group, event(id), out);
+        }
+    }
+
+    /// A change of membership is complete.
+    pub(super) fn on_changed(&mut self, id: RequestId, out: &mut Vec<Effect>) {
+        // NODE-2
+        if let Some(Proposer::Operator(client)) = self.proposals.remove(&id) {
+            reply(client, Reply::Changed, out);
+        }
+    }
+
+    /// The lead is being handed over.
+    pub(super) fn on_transfer_begun(&mut self, id: RequestId, out: &mut Vec<Effect>) {
+        // NODE-2
+        if let Some(Proposer::Operator(client)) = self.proposals.remove(&id) {
+            reply(client, Reply::TransferBegun, out);
+        }
     }
 
     fn on_put_inline(&mut self, client: RequestId, target: Target, bytes: Bytes, out: &mut Vec<Effect>) {
@@ -140,6 +179,7 @@ impl Node {
             }
             Proposer::Resolve(versions) => self.on_resolved(&versions, answer, out),
             Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Done),
+            Proposer::Operator(_) => panic!("a change of membership is no command, and has no answer"),
         }
     }
 
@@ -147,7 +187,7 @@ impl Node {
     pub(super) fn on_refused(&mut self, id: RequestId, reason: raft::Refusal, out: &mut Vec<Effect>) {
         if let Some(proposer) = self.proposals.remove(&id) {
             match proposer {
-                Proposer::Client(client) => unavailable(client, why(reason), out),
+                Proposer::Client(client) | Proposer::Operator(client) => unavailable(client, why(reason), out),
                 Proposer::Decision { client, version, .. } => {
                     // Whether it was decided is not known here: the sweep will ask when the preparation has expired.
                     self.alive.remove(&version);
@@ -234,5 +274,6 @@ fn why(reason: raft::Refusal) -> Unavailable {
         raft::Refusal::NotLeader { leader } => Unavailable::NotLeader { leader },
         raft::Refusal::Busy => Unavailable::Busy,
         raft::Refusal::LostLead => Unavailable::Uncertain,
+        raft::Refusal::Change(why) => Unavailable::Change(why),
     }
 }

@@ -5,7 +5,7 @@ use crate::planted::Planted;
 use crate::raft;
 use crate::shards::{self, Store};
 use crate::stripe::{Profile, RootKey};
-use crate::types::{DriveId, GroupId, LogPosition, NodeId};
+use crate::types::{DriveId, GroupId, LogPosition, Membership, NodeId};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -15,7 +15,7 @@ use core::time::Duration;
 pub struct Config {
     /// This node.
     pub node: NodeId,
-    /// Who votes in each group. Contains `node`.
+    /// Who votes in each group before any change; see [`raft::Config::voters`]. None on a node that waits to be added.
     pub voters: Vec<NodeId>,
     /// The groups that this node replicates.
     pub groups: Vec<GroupId>,
@@ -71,6 +71,9 @@ pub struct Boot {
     pub stores: BTreeMap<DriveId, (Store, Vec<shards::Effect>)>,
     /// What the state store has durably applied: the answers of `state::applied`.
     pub applied: BTreeMap<GroupId, LogPosition>,
+    /// The membership that the state store has durably applied, of groups where it ever changed: the answers of
+    /// `state::membership`.
+    pub memberships: BTreeMap<GroupId, Membership>,
 }
 
 /// Why a node cannot start on what its drives hold.

@@ -6,7 +6,7 @@
 
 use crate::raft::{self, Raft, Role};
 use crate::state::Answer;
-use crate::types::{Entries, Entry, GroupId, LogIndex, LogPosition, RequestId, Snapshot, Term, Time, Trace};
+use crate::types::{Entries, Entry, GroupId, LogIndex, LogPosition, Payload, RequestId, Snapshot, Term, Time, Trace};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -21,6 +21,10 @@ pub(super) enum Output {
     Install(Snapshot),
     /// The proposal's answer.
     Answered { id: RequestId, answer: Answer },
+    /// The change of membership is complete, and applied here.
+    Changed { id: RequestId },
+    /// The lead is being handed over.
+    TransferBegun { id: RequestId },
     /// The proposal or read came to nothing, or to nobody knows what.
     Refused { id: RequestId, reason: raft::Refusal },
     /// The read may run.
@@ -33,8 +37,11 @@ pub(super) enum Output {
 #[derive(Debug)]
 enum RowsUse {
     Idle,
-    /// A batch is applied; these wait for its answers.
-    Applying(BTreeMap<LogIndex, RequestId>),
+    /// A batch is applied; these wait for its answers, and these for its end.
+    Applying {
+        commands: BTreeMap<LogIndex, RequestId>,
+        changes: Vec<RequestId>,
+    },
     Installing,
 }
 
@@ -102,6 +109,7 @@ impl Group {
                 self.proposed.retain(|_, (_, waiting)| *waiting != id);
                 out.push(Output::Refused { id, reason });
             }
+            raft::Effect::TransferBegun { id } => out.push(Output::TransferBegun { id }),
             raft::Effect::Became { role, term, leader } => {
                 if role != Role::Leader {
                     self.refuse_proposals(out);
@@ -118,9 +126,10 @@ impl Group {
         }
     }
 
-    /// A node that lost the lead cannot promise anything for what it had proposed; it may still be committed.
+    /// A node that lost the lead cannot promise anything for what it had proposed and does not know to be committed.
     fn refuse_proposals(&mut self, out: &mut Vec<Output>) {
-        for (_, (_, id)) in core::mem::take(&mut self.proposed) {
+        let committed = self.committed.last().map_or(LogIndex(0), |entry| entry.position.index);
+        for (_, (_, id)) in self.proposed.split_off(&committed.next()) {
             out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
         }
     }
@@ -151,20 +160,25 @@ impl Group {
             return;
         }
         let entries = core::mem::take(&mut self.committed);
-        let mut waiting = BTreeMap::new();
+        let (mut commands, mut changes) = (BTreeMap::new(), Vec::new());
         for entry in &entries {
             self.uncheckpointed_bytes += entry.payload.size() + 64;
-            if let Some((_, id)) = self.proposed.remove(&entry.position.index) {
-                waiting.insert(entry.position.index, id);
+            let Some((_, id)) = self.proposed.remove(&entry.position.index) else { continue };
+            match &entry.payload {
+                Payload::Membership(_) => changes.push(id),
+                Payload::Command(_) | Payload::Noop => {
+                    commands.insert(entry.position.index, id);
+                }
             }
         }
-        self.rows = RowsUse::Applying(waiting);
+        self.rows = RowsUse::Applying { commands, changes };
         out.push(Output::Apply(entries));
     }
 
     /// The state store has taken the batch.
     pub(super) fn on_applied(&mut self, through: LogPosition, answers: Vec<(LogIndex, Answer)>, out: &mut Vec<Output>) {
-        let RowsUse::Applying(mut waiting) = core::mem::replace(&mut self.rows, RowsUse::Idle) else {
+        let RowsUse::Applying { commands: mut waiting, changes } = core::mem::replace(&mut self.rows, RowsUse::Idle)
+        else {
             panic!("a batch is applied only when one was ordered");
         };
         assert!(through.index > self.applied.index, "applying moves forward");
@@ -174,6 +188,7 @@ impl Group {
                 out.push(Output::Answered { id, answer });
             }
         }
+        out.extend(changes.into_iter().map(|id| Output::Changed { id }));
         assert!(waiting.is_empty(), "every proposed command that was applied has an answer");
         self.release_reads(out);
         self.use_rows(out);
@@ -186,6 +201,11 @@ impl Group {
         self.applied = self.applied.max(position);
         self.checkpointed = self.checkpointed.max(position.index);
         self.committed.retain(|entry| entry.position.index > position.index);
+        let after = self.proposed.split_off(&position.index.next());
+        for (_, (_, id)) in core::mem::replace(&mut self.proposed, after) {
+            // It was committed, or it was not: the snapshot says neither which, nor how it was answered.
+            out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
+        }
         self.release_reads(out);
         self.use_rows(out);
     }

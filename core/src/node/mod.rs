@@ -94,8 +94,9 @@ impl Node {
             if applied.index < base.index {
                 return Err(BootError::StateBehindLog { group: id, applied, base });
             }
-            let restored = Restored { hard_state: found.hard_state, base, entries: found.entries, applied: base.index };
-            let restored = restored.reconcile(applied);
+            let (hard_state, entries) = (found.hard_state, found.entries);
+            let restored = Restored { hard_state, base, entries, ..Restored::default() };
+            let restored = restored.reconcile(applied, boot.memberships.get(&id).cloned());
             let raft = Raft::new(config.raft(id), restored, rng.next_u64(), now.time);
             groups.insert(id, Group::new(id, raft, applied));
         }
@@ -238,6 +239,8 @@ impl Node {
                 Output::Apply(entries) => self.on_apply(group, entries, out),
                 Output::Install(snapshot) => out.push(Effect::InstallSnapshot { group, snapshot }),
                 Output::Answered { id, answer } => self.on_answered(id, answer, out),
+                Output::Changed { id } => self.on_changed(id, out),
+                Output::TransferBegun { id } => self.on_transfer_begun(id, out),
                 Output::Refused { id, reason } => self.on_refused(id, reason, out),
                 Output::Readable { id } => self.on_readable(id, out),
                 Output::Trace(trace) => out.push(Effect::Trace(trace)),
@@ -258,6 +261,7 @@ impl Node {
             | raft::Effect::Proposed { .. }
             | raft::Effect::ReadReady { .. }
             | raft::Effect::Refused { .. }
+            | raft::Effect::TransferBegun { .. }
             | raft::Effect::InstallSnapshot { .. }
             | raft::Effect::Became { .. } => panic!("a group keeps this order to itself: {order:?}"),
         }
@@ -360,7 +364,10 @@ impl Node {
             commit: group.raft.commit(),
             applied: group.applied.index,
             checkpointed: group.checkpointed,
-            voters: self.config.voters.clone(),
+            voters: group.raft.membership().voters().to_vec(),
+            outgoing: group.raft.membership().outgoing().to_vec(),
+            learners: group.raft.membership().learners().to_vec(),
+            matched: group.raft.matched(),
         });
         Status {
             node: self.config.node,

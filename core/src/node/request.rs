@@ -41,6 +41,11 @@ pub enum Request {
     ReadStripe { open: RequestId, body: u32, stripe: u32 },
     /// The reader is done. Reply: `Closed`.
     Close { open: RequestId },
+    /// Change who replicates a group. Reply: `Changed` once the whole change is committed and applied here. Without an
+    /// answer, or with `Uncertain`, it may still happen: `Status` tells.
+    ChangeMembership { group: GroupId, change: raft::Change },
+    /// Hand the lead of a group to another voter. Reply: `TransferBegun`; whether it succeeds, `Status` tells.
+    TransferLeader { group: GroupId, to: NodeId },
     /// Reply: `Status`.
     Status,
 }
@@ -73,6 +78,10 @@ pub enum Reply {
     Stripe(Bytes),
     /// The handle is gone.
     Closed,
+    /// The group has the members that were asked for.
+    Changed,
+    /// The leader takes no commands until the lead is handed over, or for an election timeout.
+    TransferBegun,
     /// The node's state.
     Status(Status),
     /// The request had no effect, or (for a command and a decision) an unknown one.
@@ -88,6 +97,8 @@ pub enum Unavailable {
     Busy,
     /// The lead was lost while the request was under way: a command may or may not take effect.
     Uncertain,
+    /// The members cannot be changed, or the lead not transferred, in this way or at this time. Nothing happened.
+    Change(raft::ChangeRefusal),
     /// A drive is full. Nothing was decided.
     DiskFull,
     /// A drive refused the write, in its words. Nothing was decided.
@@ -134,6 +145,12 @@ pub struct GroupStatus {
     pub applied: LogIndex,
     /// Last entry that is durable in the state store.
     pub checkpointed: LogIndex,
-    /// Who votes.
+    /// Who votes, or, while a change is under way, who will.
     pub voters: Vec<NodeId>,
+    /// Who voted before the change that is under way; empty when none is.
+    pub outgoing: Vec<NodeId>,
+    /// Who receives everything and does not vote.
+    pub learners: Vec<NodeId>,
+    /// How far each other replica's log is known to be durable and equal to this one. Empty unless this replica leads.
+    pub matched: Vec<(NodeId, LogIndex)>,
 }

@@ -86,7 +86,8 @@ fn vouches_after(message: &Message, last: LogIndex) -> bool {
         | Message::RequestVote { .. }
         | Message::RequestVoteResponse { .. }
         | Message::AppendEntries { .. }
-        | Message::InstallSnapshot { .. } => false,
+        | Message::InstallSnapshot { .. }
+        | Message::TimeoutNow { .. } => false,
     }
 }
 
@@ -145,9 +146,10 @@ impl Raft {
         }
         match &self.role {
             RoleState::Candidate { .. } => self.on_ballot_persisted(now, out),
-            RoleState::Leader(_) => self.advance_commit(out),
+            RoleState::Leader(_) => self.advance_commit(now, out),
             RoleState::Follower { .. } | RoleState::PreCandidate { .. } => {}
         }
         self.deliver(out);
+        self.stand_down_if_gone(now, out);
     }
 }

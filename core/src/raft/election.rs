@@ -5,7 +5,9 @@
 //! does not even listen (thesis §4.2.3).
 //!
 //! - `RAFT-1`: one vote per term. - `RAFT-2`: the vote is durable before it leaves. - `RAFT-7`: so is the candidacy.
-//! - `RAFT-10`: no help to a candidate while the leader is alive.
+//! - `RAFT-10`: no help to a candidate while the leader is alive, unless (`RAFT-18`) the leader itself asked it to campaign.
+//! - `RAFT-14`: votes are counted by the membership in force. Whom a voter helps does not depend on its membership: its log
+//!   may lack the entry by which it, or the candidate, votes (Raft §6; thesis §4.2.3).
 
 use super::event::{Effect, Role};
 use super::message::Message;
@@ -18,9 +20,22 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+/// Why a replica stands for election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Campaign {
+    /// It heard of no leader, and a quorum would vote for it.
+    Patience,
+    /// Its leader asked it to take over.
+    Handover,
+}
+
 impl Raft {
     /// Patience ended without a leader.
     pub(super) fn on_election_deadline(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if !self.may_campaign() {
+            self.become_follower(self.hard_state.term, None, now, out); // RAFT-16: it only forgets the leader.
+            return;
+        }
         if self.must_wait() {
             let later = self.random_election_at(now);
             match &mut self.role {
@@ -32,6 +47,13 @@ impl Raft {
             return;
         }
         self.become_pre_candidate(now, out);
+    }
+
+    /// RAFT-16: whoever learns in the middle of its campaign that it has left the group gives up.
+    pub(super) fn stand_down_if_gone(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if matches!(self.role(), Role::PreCandidate | Role::Candidate) && !self.may_campaign() {
+            self.become_follower(self.hard_state.term, None, now, out);
+        }
     }
 
     /// Whether campaigning (again) could not end well: the log is about to be replaced by a snapshot, or the disk has
@@ -80,14 +102,14 @@ impl Raft {
             self.become_follower(term, None, now, out);
             return;
         }
-        let quorum = self.quorum();
         if let RoleState::PreCandidate { granted: yes, .. } = &mut self.role
             && granted
             && term == Term(own.0 + 1)
         {
             yes.insert(from);
-            if yes.len() >= quorum {
-                self.become_candidate(now, out);
+            // RAFT-14
+            if self.memberships.in_force().has_quorum(&|node| yes.contains(&node)) {
+                self.become_candidate(Campaign::Patience, now, out);
             }
         }
     }
@@ -98,11 +120,12 @@ impl Raft {
         from: NodeId,
         term: Term,
         last_log: LogPosition,
+        campaign: Campaign,
         now: Time,
         out: &mut Vec<Effect>,
     ) {
-        if self.has_live_leader(now) {
-            return; // RAFT-10: not even the term is looked at.
+        if campaign == Campaign::Patience && self.has_live_leader(now) {
+            return; // RAFT-10, and RAFT-18 for the exception: not even the term is looked at.
         }
         if term > self.hard_state.term {
             self.become_follower(term, None, now, out);
@@ -149,10 +172,10 @@ impl Raft {
     }
 
     fn count_vote(&mut self, from: NodeId, now: Time, out: &mut Vec<Effect>) {
-        let quorum = self.quorum();
         if let RoleState::Candidate { granted, .. } = &mut self.role {
             granted.insert(from);
-            if granted.len() >= quorum {
+            // RAFT-14
+            if self.memberships.in_force().has_quorum(&|node| granted.contains(&node)) {
                 self.become_leader(now, out);
             }
         }
@@ -200,22 +223,24 @@ impl Raft {
         let election_at = self.random_election_at(now);
         let granted = BTreeSet::from([self.config.node]);
         self.change_role(RoleState::PreCandidate { granted, election_at }, out);
-        if self.quorum() == 1 {
-            self.become_candidate(now, out);
+        if self.is_sole_voter() {
+            self.become_candidate(Campaign::Patience, now, out);
             return;
         }
         let message = Message::PreVote { term: Term(self.hard_state.term.0 + 1), last_log: self.log.last() };
-        out.extend(self.peers().into_iter().map(|to| Effect::Send { to, message: message.clone() }));
+        out.extend(self.electors().into_iter().map(|to| Effect::Send { to, message: message.clone() }));
     }
 
     /// Stands for election (§5.2). Its request and its own vote wait for the disk.
-    fn become_candidate(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn become_candidate(&mut self, campaign: Campaign, now: Time, out: &mut Vec<Effect>) {
+        assert!(self.may_campaign(), "RAFT-16: a replica that is not needed campaigns");
         self.enter_term(Term(self.hard_state.term.0 + 1), Some(self.config.node));
         let ballot = self.durability.hard_state;
         let election_at = self.random_election_at(now);
         self.change_role(RoleState::Candidate { granted: BTreeSet::new(), ballot, election_at }, out);
-        let message = Message::RequestVote { term: self.hard_state.term, last_log: self.log.last() };
-        for to in self.peers() {
+        let (term, last_log) = (self.hard_state.term, self.log.last());
+        let message = Message::RequestVote { term, last_log, handover: campaign == Campaign::Handover };
+        for to in self.electors() {
             // RAFT-7: the ballot is on disk after every entry that `last_log` boasts of.
             self.promise(to, message.clone(), ballot, out);
         }
@@ -231,12 +256,15 @@ impl Raft {
             uncommitted_bytes: self.log.payload_bytes(self.commit, self.log.last().index),
             proposals: VecDeque::new(),
             reads: Reads::default(),
+            change: None,
+            transfer: None,
         };
         self.change_role(RoleState::Leader(Box::new(leader)), out);
         self.append_own(Payload::Noop, out);
         for to in self.peers() {
             self.send_append(to, out);
         }
+        self.settle_membership(now, out);
     }
 
     /// Moves to `term` with `vote` if it is newer; what was to be said in the older one stays unsaid.

@@ -3,8 +3,9 @@
 use super::message::Message;
 use crate::planted::Planted;
 use crate::types::{
-    Entries, Entry, GroupId, HardState, LogIndex, LogPosition, NodeId, PersistId, RequestId, Snapshot, Term,
+    Entries, Entry, GroupId, HardState, LogIndex, LogPosition, Membership, NodeId, PersistId, RequestId, Snapshot, Term,
 };
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -16,7 +17,8 @@ pub struct Config {
     pub node: NodeId,
     /// The group, for traces.
     pub group: GroupId,
-    /// Who votes. Contains `node`.
+    /// Who votes before any entry has changed that: the same on each of them, and on nobody else. A node that waits to be
+    /// added to the group has none here.
     pub voters: Vec<NodeId>,
     /// A follower that hears nothing campaigns after a random time in `[election_timeout, 2 * election_timeout)`.
     pub election_timeout: Duration,
@@ -34,6 +36,13 @@ pub struct Config {
     pub planted: Planted,
 }
 
+impl Config {
+    /// What is in force when the state machine knows `changed`: that, or the membership that the group began with.
+    pub(super) fn membership_or_first(&self, changed: Option<Membership>) -> Membership {
+        changed.unwrap_or_else(|| Membership::of(&self.voters))
+    }
+}
+
 /// What a replica knew when the process started: recovered from the log and from the applied state.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
@@ -45,14 +54,16 @@ pub struct Restored {
     pub entries: Entries,
     /// What the state machine has applied. At least `base.index`.
     pub applied: LogIndex,
+    /// The membership at `applied`, if any entry up to there changed it (`RAFT-13`).
+    pub membership: Option<Membership>,
 }
 
 impl Restored {
-    /// Sets `applied` to what the state machine says of itself, and mends what a crash leaves between the installation
+    /// Sets `applied` and `membership` to what the state machine says of itself, and mends what a crash leaves between the installation
     /// of a snapshot and the restart of the log after it: the log then ends before `applied`, or has another entry
     /// there. Such a log is void; the replica orders its `Reset` before anything else.
     #[must_use]
-    pub fn reconcile(mut self, applied: LogPosition) -> Restored {
+    pub fn reconcile(mut self, applied: LogPosition, membership: Option<Membership>) -> Restored {
         let entry = self.entries.iter().find(|entry| entry.position.index == applied.index);
         let is_in_log = applied == self.base || entry.is_some_and(|entry| entry.position == applied);
         if applied.index > self.base.index && !is_in_log {
@@ -60,6 +71,7 @@ impl Restored {
             self.entries = Vec::new();
         }
         self.applied = applied.index;
+        self.membership = membership;
         self
     }
 }
@@ -77,6 +89,11 @@ pub enum Event {
     Propose { id: RequestId, command: Bytes },
     /// A client wants to read what is committed now or later. Answered by `ReadReady` or `Refused`.
     Read { id: RequestId },
+    /// An operator wants other replicas. Answered by `Proposed` once the entry that completes the change stands in the
+    /// log, or by `Refused`.
+    Change { id: RequestId, change: Change },
+    /// An operator wants another leader. Answered by `TransferBegun` or `Refused`.
+    Transfer { id: RequestId, to: NodeId },
     /// The state machine's snapshot that `TakeSnapshot` asked for.
     SnapshotTaken { snapshot: Snapshot },
     /// The snapshot that `InstallSnapshot` ordered is durable in the state machine.
@@ -107,12 +124,26 @@ pub enum Effect {
     ReadReady { id: RequestId, index: LogIndex },
     /// Not here, not now. The command or read had no effect, or (after `Proposed`) an unknown one.
     Refused { id: RequestId, reason: Refusal },
+    /// The lead is being handed over; whether that succeeds shows when a new leader speaks.
+    TransferBegun { id: RequestId },
     /// A follower needs the state machine's snapshot. Ends in `SnapshotTaken`; asked once at a time.
     TakeSnapshot,
     /// Replace the state machine by this snapshot, durably. Ends in `SnapshotInstalled`. No `Commit` follows before.
     InstallSnapshot { snapshot: Snapshot },
     /// The replica changed role.
     Became { role: Role, term: Term, leader: Option<NodeId> },
+}
+
+/// A change of who replicates a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Replicate to one more node, which does not vote.
+    AddLearner(NodeId),
+    /// Stop replicating to a learner.
+    RemoveLearner(NodeId),
+    /// Make these the voters. Those of them who do not vote already must have caught up as learners; voters who are not
+    /// among them leave the group.
+    SetVoters(BTreeSet<NodeId>),
 }
 
 /// What a replica is, for traces and `/status`.
@@ -137,4 +168,38 @@ pub enum Refusal {
     Busy,
     /// The node lost its lead after it had taken the command or the read. A command may or may not be committed.
     LostLead,
+    /// The change or the transfer cannot be made. It had no effect.
+    Change(ChangeRefusal),
+}
+
+/// Why a change of membership or a transfer of the lead was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeRefusal {
+    /// Another change is not complete yet (`RAFT-15`).
+    InProgress,
+    /// This node would vote without having what the group has: add it as a learner first, and wait.
+    NotCaughtUp { node: NodeId },
+    /// A group has at least one voter.
+    NoVoters,
+    /// More voters than any group may have.
+    TooMany,
+    /// It is so already.
+    Unchanged,
+    /// Only a voter can lead.
+    NotVoter { node: NodeId },
+}
+
+impl core::fmt::Display for ChangeRefusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            ChangeRefusal::InProgress => f.write_str("another change of the group's members is not complete yet"),
+            ChangeRefusal::NotCaughtUp { node } => {
+                write!(f, "node {node} has not caught up with the group; add it as a learner and try again later")
+            }
+            ChangeRefusal::NoVoters => f.write_str("a group has at least one voter"),
+            ChangeRefusal::TooMany => f.write_str("these are more voters than a group may have"),
+            ChangeRefusal::Unchanged => f.write_str("it is so already"),
+            ChangeRefusal::NotVoter { node } => write!(f, "node {node} does not vote, so it cannot lead"),
+        }
+    }
 }

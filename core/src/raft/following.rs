@@ -99,11 +99,11 @@ impl Raft {
         let from = entries.first().expect("the first new entry is in the list").position.index;
         if from <= self.log.last().index {
             assert!(from > self.commit, "RAFT-6: entry {from} is committed and would be replaced");
-            self.log.truncate(from);
+            self.truncate(from);
             self.durability.void_after(from.prev()); // RAFT-8
         }
         for entry in &entries {
-            self.log.push(entry.clone());
+            self.push(entry.clone());
         }
         self.persist(entries, out);
         Taken::Through(through)

@@ -1,7 +1,7 @@
 //! What the replicas of a group say to each other. Names and fields as in Raft figure 2 and figure 13; pre-vote as in
-//! the thesis, §9.6.
+//! the thesis, §9.6, and the transfer of the lead, §3.10.
 
-use crate::types::{Entry, LogIndex, LogPosition, Snapshot, Term};
+use crate::types::{Entry, LogIndex, LogPosition, Payload, Snapshot, Term};
 use alloc::vec::Vec;
 
 /// A message between two replicas of one group. `term` is the sender's, except where a field says otherwise.
@@ -11,8 +11,8 @@ pub enum Message {
     PreVote { term: Term, last_log: LogPosition },
     /// `term` is the asked one when granted, the voter's own when refused.
     PreVoteResponse { term: Term, granted: bool },
-    /// Asks for the vote of `term`.
-    RequestVote { term: Term, last_log: LogPosition },
+    /// Asks for the vote of `term`. `handover` says that the leader asked the candidate to take over (`RAFT-18`).
+    RequestVote { term: Term, last_log: LogPosition, handover: bool },
     /// Leaves only after the voter's record is on disk (`RAFT-2`).
     RequestVoteResponse { term: Term, granted: bool },
     /// Entries to append after `previous`; empty as a heartbeat. `round` names the leader's current ReadIndex round and
@@ -24,6 +24,8 @@ pub enum Message {
     InstallSnapshot { term: Term, snapshot: Snapshot },
     /// The snapshot is installed and durable up to `matched`.
     InstallSnapshotResponse { term: Term, matched: LogIndex },
+    /// The leader wants the receiver to take over (thesis §3.10).
+    TimeoutNow { term: Term },
 }
 
 /// How a follower answers an append.
@@ -52,7 +54,8 @@ impl Message {
             | Message::AppendEntries { term, .. }
             | Message::AppendEntriesResponse { term, .. }
             | Message::InstallSnapshot { term, .. }
-            | Message::InstallSnapshotResponse { term, .. } => term,
+            | Message::InstallSnapshotResponse { term, .. }
+            | Message::TimeoutNow { term } => term,
         }
     }
 
@@ -64,7 +67,7 @@ impl Message {
         }
         match self {
             // A candidate's log ends in a term before the one that it asks for.
-            Message::PreVote { term, last_log } | Message::RequestVote { term, last_log } => {
+            Message::PreVote { term, last_log } | Message::RequestVote { term, last_log, .. } => {
                 last_log.term < *term && is_position(*last_log, number_max)
             }
             Message::AppendEntries { term, previous, entries, .. } => {
@@ -72,7 +75,10 @@ impl Message {
                 is_position(*previous, number_max)
                     && entries.iter().all(|entry| {
                         let before = core::mem::replace(&mut last, entry.position);
-                        last.index == before.index.next() && last.term >= before.term && last.term > Term(0)
+                        last.index == before.index.next()
+                            && last.term >= before.term
+                            && last.term > Term(0)
+                            && !has_no_voters(&entry.payload)
                     })
                     && last.term <= *term
                     && *term > Term(0)
@@ -84,9 +90,15 @@ impl Message {
             Message::PreVoteResponse { .. }
             | Message::RequestVoteResponse { .. }
             | Message::AppendEntriesResponse { .. }
-            | Message::InstallSnapshotResponse { .. } => true,
+            | Message::InstallSnapshotResponse { .. }
+            | Message::TimeoutNow { .. } => true,
         }
     }
+}
+
+/// No group votes itself out of existence.
+fn has_no_voters(payload: &Payload) -> bool {
+    matches!(payload, Payload::Membership(membership) if membership.is_empty())
 }
 
 /// Index 0 is before the log and has no term; every entry has one.

@@ -23,17 +23,26 @@
 //! - `RAFT-11`: entries are handed to the state machine in order, once, only when they are committed and durable here,
 //!   and none while a snapshot is being installed. So the state machine is never ahead of the durable log.
 //! - `RAFT-12`: a snapshot is acknowledged only when the state machine and the log both start from it durably.
+//! - `RAFT-13`: the membership in force is that of the last membership entry in the log, committed or not (§6).
+//! - `RAFT-14`: every quorum is one of the membership in force: of both sets of voters while it is joint, never of learners.
+//! - `RAFT-15`: one change of membership at a time, from simple to joint to simple (§6, thesis §4.3).
+//! - `RAFT-16`: who votes in no membership that its log may still need does not campaign; a leader that does not vote counts
+//!   itself out, and steps down when its membership is committed (thesis §4.2.2).
+//! - `RAFT-17`: a leader that hands over takes no proposals (thesis §3.10).
+//! - `RAFT-18`: only a replica that was asked by its own leader campaigns past a live leader.
 //!
 //! A replica trusts its own disk, checked by whoever recovered it, and asserts. It does not trust a message: one that
-//! cannot come from a correct replica is counted in [`Raft::suspect_messages`] and dropped.
+//! cannot come from a correct replica is counted in [`Raft::suspect_messages`] and dropped. It does hear nodes that are not in
+//! its membership, for it may be the one that lags behind: who may send at all is the transport's to know.
 //!
-//! Not here: what commands mean, how messages travel, how the log is stored, and changes of who votes.
+//! Not here: what commands mean, how messages travel, and how the log is stored.
 
 mod durability;
 mod election;
 pub mod event;
 mod following;
 mod log_view;
+mod members;
 pub mod message;
 mod progress;
 mod reads;
@@ -42,15 +51,18 @@ mod role;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
-pub use event::{Config, Effect, Event, Refusal, Restored, Role};
+pub use event::{Change, ChangeRefusal, Config, Effect, Event, Refusal, Restored, Role};
 pub use message::{AppendOutcome, Message};
 
-use crate::types::{Entry, HardState, LogIndex, LogPosition, NodeId, Term, Time};
+use crate::types::{Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Term, Time};
 use alloc::vec::Vec;
 use core::time::Duration;
 use durability::Durability;
+use election::Campaign;
 use log_view::LogView;
+use members::Memberships;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use role::{Following, Leader, RoleState};
@@ -66,6 +78,7 @@ pub struct Raft {
     random: ChaCha8Rng,
     hard_state: HardState,
     log: LogView,
+    memberships: Memberships,
     /// Known to be committed.
     commit: LogIndex,
     /// Handed to the state machine.
@@ -74,8 +87,8 @@ pub struct Raft {
     role: RoleState,
     /// The latest ReadIndex round. Grows as long as the process lives, and a term has one process as its leader.
     round: u64,
-    /// The snapshot that the state machine is being replaced by.
-    installing: Option<LogPosition>,
+    /// The snapshot that the state machine is being replaced by, and the membership that it changed to, if any.
+    installing: Option<(LogPosition, Option<Membership>)>,
     /// The state machine was asked for a snapshot and has not answered.
     taking: bool,
     /// The durable log may hold entries that the state machine's snapshot has overtaken: restart it first.
@@ -92,8 +105,11 @@ impl Raft {
     /// [`Restored::reconcile`].
     pub fn new(config: Config, restored: Restored, seed: u64, now: Time) -> Raft {
         check_config(&config);
-        let Restored { hard_state, base, entries, applied } = restored;
+        let Restored { hard_state, base, entries, applied, membership } = restored;
         let reset_pending = entries.is_empty() && base.index > LogIndex(0);
+        let mut memberships = Memberships::new(applied, config.membership_or_first(membership));
+        // RAFT-13: what the log says after the applied position overrides it.
+        entries.iter().filter(|entry| entry.position.index > applied).for_each(|entry| memberships.note(entry));
         let log = LogView::new(base, entries);
         let last = log.last();
         assert!(applied >= base.index, "applied {applied} lies before the log's base {}", base.index);
@@ -106,6 +122,7 @@ impl Raft {
             // RAFT-12: until the log is restarted, only the state machine vouches for the base.
             durability: Durability::new(if reset_pending { LogIndex(0) } else { last.index }),
             log,
+            memberships,
             role: RoleState::Follower { following: None, election_at: now },
             round: 0,
             installing: None,
@@ -120,7 +137,7 @@ impl Raft {
             raft.hard_state = HardState { term: last.term, vote: None };
             raft.mark_hard_state();
         }
-        if raft.quorum() > 1 {
+        if !raft.is_sole_voter() {
             raft.role = RoleState::Follower { following: None, election_at: raft.random_election_at(now) };
         }
         raft
@@ -137,6 +154,8 @@ impl Raft {
             Event::Persisted { id } => self.on_persisted(id, now, out),
             Event::Propose { id, command } => self.on_propose(id, command, out),
             Event::Read { id } => self.on_read(id, out),
+            Event::Change { id, change } => self.on_change(id, &change, now, out),
+            Event::Transfer { id, to } => self.on_transfer(id, to, now, out),
             Event::SnapshotTaken { snapshot } => self.on_snapshot_taken(&snapshot, now, out),
             Event::SnapshotInstalled { position } => self.on_snapshot_installed(position, out),
             Event::Compact { through } => self.on_compact(through, out),
@@ -148,12 +167,17 @@ impl Raft {
     /// When the replica wants [`Event::Deadline`]. `None` when only other events can change it.
     pub fn deadline(&self) -> Option<Time> {
         match &self.role {
+            // RAFT-16: all that time does to such a replica is that it forgets its leader.
+            RoleState::Follower { following, election_at } if !self.may_campaign() => following.map(|_| *election_at),
             RoleState::Follower { election_at, .. }
             | RoleState::PreCandidate { election_at, .. }
             | RoleState::Candidate { election_at, .. } => Some(*election_at),
             RoleState::Leader(leader) => {
-                let lease_ends = leader.lease_ends(self.quorum() - 1, self.config.election_timeout)?;
-                Some(lease_ends.min(leader.heartbeat_at))
+                let timeout = self.config.election_timeout;
+                let lease_ends = leader.lease_ends(self.membership(), self.config.node, timeout);
+                let heartbeat_at = (!leader.peers.is_empty()).then_some(leader.heartbeat_at);
+                let transfer_ends = leader.transfer.map(|transfer| transfer.until);
+                [lease_ends, heartbeat_at, transfer_ends].into_iter().flatten().min()
             }
         }
     }
@@ -212,11 +236,6 @@ impl Raft {
         self.log.entries()
     }
 
-    /// Who votes.
-    pub fn voters(&self) -> &[NodeId] {
-        &self.config.voters
-    }
-
     /// How many messages were dropped because no correct replica of the group sends them.
     pub fn suspect_messages(&self) -> u64 {
         self.suspects
@@ -235,15 +254,17 @@ impl Raft {
     }
 
     fn on_receive(&mut self, from: NodeId, message: Message, now: Time, out: &mut Vec<Effect>) {
-        let is_peer = from != self.config.node && self.config.voters.contains(&from);
-        if !is_peer || !message.is_plausible(NUMBER_MAX) {
+        if from == self.config.node || !message.is_plausible(NUMBER_MAX) {
             self.suspects += 1;
             return;
         }
         match message {
             Message::PreVote { term, last_log } => self.on_pre_vote(from, term, last_log, now, out),
             Message::PreVoteResponse { term, granted } => self.on_pre_vote_response(from, term, granted, now, out),
-            Message::RequestVote { term, last_log } => self.on_request_vote(from, term, last_log, now, out),
+            Message::RequestVote { term, last_log, handover } => {
+                let campaign = if handover { Campaign::Handover } else { Campaign::Patience };
+                self.on_request_vote(from, term, last_log, campaign, now, out);
+            }
             Message::RequestVoteResponse { term, granted } => {
                 self.on_request_vote_response(from, term, granted, now, out);
             }
@@ -252,34 +273,34 @@ impl Raft {
                 self.on_append_entries(from, term, append, now, out);
             }
             Message::AppendEntriesResponse { term, outcome, round } => {
-                if self.is_answer_to_leader(term, now, out) {
+                if self.is_answer_to_leader(from, term, now, out) {
                     self.on_append_response(from, outcome, round, now, out);
                 }
             }
             Message::InstallSnapshot { term, snapshot } => self.on_install_snapshot(from, term, snapshot, now, out),
             Message::InstallSnapshotResponse { term, matched } => {
-                if self.is_answer_to_leader(term, now, out) {
+                if self.is_answer_to_leader(from, term, now, out) {
                     self.on_install_response(from, matched, now, out);
                 }
             }
+            Message::TimeoutNow { term } => self.on_timeout_now(from, term, now, out),
         }
     }
 
     /// Whether a response of `term` is for this replica as the leader of its term. A newer term ends the lead (§5.1).
-    fn is_answer_to_leader(&mut self, term: Term, now: Time, out: &mut Vec<Effect>) -> bool {
+    fn is_answer_to_leader(&mut self, from: NodeId, term: Term, now: Time, out: &mut Vec<Effect>) -> bool {
+        if matches!(&self.role, RoleState::Leader(leader) if !leader.peers.contains_key(&from)) {
+            return false; // RAFT-14: who has left the group has no say in it, and ends nobody's lead.
+        }
         if term > self.hard_state.term {
             self.become_follower(term, None, now, out);
         }
         term == self.hard_state.term && self.role() == Role::Leader
     }
 
-    /// Votes, or acknowledgements, that make a majority.
-    fn quorum(&self) -> usize {
-        self.config.voters.len() / 2 + 1
-    }
-
-    fn peers(&self) -> Vec<NodeId> {
-        self.config.voters.iter().copied().filter(|voter| *voter != self.config.node).collect()
+    /// Whether this replica is a quorum by itself.
+    fn is_sole_voter(&self) -> bool {
+        self.membership().has_quorum(&|node| node == self.config.node)
     }
 
     /// A random moment in `[now + election_timeout, now + 2 * election_timeout)` (§5.2).
@@ -298,6 +319,7 @@ impl Raft {
         }
         out.push(Effect::Commit { entries: self.log.range(self.delivered, through) });
         self.delivered = through;
+        self.memberships.forget_before(through);
     }
 
     /// The positions stand in the order that the rules give them.
@@ -307,11 +329,13 @@ impl Raft {
         assert!(self.delivered <= self.commit, "RAFT-11: only committed entries are delivered");
         assert!(self.commit <= last, "RAFT-6: committed entries are in the log");
         assert!(self.durability.index <= last, "RAFT-8: what is durable is in the log");
+        let campaigns = matches!(self.role(), Role::PreCandidate | Role::Candidate);
+        assert!(!campaigns || self.may_campaign(), "RAFT-16: a replica that is not needed campaigns");
+        assert!(self.memberships.since() <= last, "RAFT-13: the membership in force is in the log, or before it");
     }
 }
 
 fn check_config(config: &Config) {
-    assert!(config.voters.contains(&config.node), "node {} is not a voter of its group", config.node);
     let distinct: alloc::collections::BTreeSet<NodeId> = config.voters.iter().copied().collect();
     assert!(distinct.len() == config.voters.len(), "a voter is listed twice");
     assert!(config.heartbeat_interval > Duration::ZERO, "a leader must be able to rest between heartbeats");

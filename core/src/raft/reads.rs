@@ -68,11 +68,14 @@ impl Raft {
 
     /// Answers the reads of the round under way if a quorum has confirmed it.
     pub(super) fn finish_round(&mut self, out: &mut Vec<Effect>) {
-        let quorum = self.quorum();
+        let (membership, own) = (self.memberships.in_force(), self.config.node);
         let RoleState::Leader(leader) = &mut self.role else { return };
+        let peers = &leader.peers;
         let Some(round) = leader.reads.round.take_if(|round| {
-            let confirmed = leader.peers.values().filter(|progress| progress.round >= round.number).count();
-            confirmed + 1 >= quorum || planted!(self.config.planted, ReadWithoutQuorum) // RAFT-9
+            // RAFT-9, RAFT-14
+            let confirms =
+                |node| node == own || peers.get(&node).is_some_and(|progress| progress.round >= round.number);
+            membership.has_quorum(&confirms) || planted!(self.config.planted, ReadWithoutQuorum)
         }) else {
             return;
         };

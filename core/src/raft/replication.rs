@@ -4,11 +4,11 @@
 //! appends per follower (thesis §10.2.2). While a follower's window is full, entries accumulate and leave together.
 //!
 //! - `RAFT-3`: a leader only appends. - `RAFT-5`: it commits by counting only entries of its own term.
-//! - `RAFT-8`: it counts itself, like everyone, only for what is durable.
+//! - `RAFT-8`: it counts itself, like everyone, only for what is durable. - `RAFT-14`: only voters count.
 
 use super::event::{Effect, Refusal};
 use super::message::{AppendOutcome, Message};
-use super::progress::ProgressState;
+use super::progress::{Progress, ProgressState};
 use super::{Raft, RoleState};
 use crate::planted::planted;
 use crate::types::{Entry, LogIndex, LogPosition, NodeId, Payload, RequestId, Term, Time};
@@ -29,7 +29,9 @@ impl Raft {
         };
         // A command larger than the limit is taken when it is alone, or it never would be.
         let bytes = state.uncommitted_bytes.saturating_add(command.len());
-        if state.uncommitted_bytes > 0 && bytes > self.config.uncommitted_bytes_max {
+        let is_full = state.uncommitted_bytes > 0 && bytes > self.config.uncommitted_bytes_max;
+        // RAFT-17
+        if is_full || state.transfer.is_some() {
             out.push(Effect::Refused { id, reason: Refusal::Busy });
             return;
         }
@@ -46,20 +48,20 @@ impl Raft {
     pub(super) fn append_own(&mut self, payload: Payload, out: &mut Vec<Effect>) {
         let position = LogPosition { index: self.log.last().index.next(), term: self.hard_state.term };
         let entry = Entry { position, payload };
-        self.log.push(entry.clone());
+        self.push(entry.clone());
         self.persist(vec![entry], out);
     }
 
     /// Steps down without a quorum, or speaks to everyone.
     pub(super) fn on_leader_deadline(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let others = self.quorum() - 1;
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let lease_ends = leader.lease_ends(others, self.config.election_timeout);
+        let lease_ends = leader.lease_ends(self.memberships.in_force(), self.config.node, self.config.election_timeout);
         if lease_ends.is_some_and(|lease_ends| now >= lease_ends) {
             self.become_follower(self.hard_state.term, None, now, out); // RAFT-10
             return;
         }
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
+        leader.transfer.take_if(|transfer| now >= transfer.until); // RAFT-17
         for to in self.peers() {
             self.send_heartbeat(to, now, out);
         }
@@ -69,7 +71,7 @@ impl Raft {
     fn send_heartbeat(&mut self, to: NodeId, now: Time, out: &mut Vec<Effect>) {
         let patience = self.config.election_timeout * SNAPSHOT_PATIENCE;
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let progress = leader.peers.get_mut(&to).expect("a leader tracks every other voter");
+        let Some(progress) = leader.peers.get_mut(&to) else { return };
         match &progress.state {
             ProgressState::Snapshot { sent: Some(sent) } if now >= sent.after(patience) => progress.become_probe(),
             ProgressState::Snapshot { .. } => {
@@ -94,7 +96,8 @@ impl Raft {
     /// One append from the follower's next entry on, whatever its window; it does not count as sent.
     pub(super) fn send_append(&self, to: NodeId, out: &mut Vec<Effect>) {
         let RoleState::Leader(leader) = &self.role else { return };
-        let next = leader.peers.get(&to).expect("a leader tracks every other voter").next;
+        let Some(Progress { next, .. }) = leader.peers.get(&to) else { return };
+        let next = *next;
         if let Some(term) = self.log.term(next.prev()) {
             let entries = self.log.batch(next, self.config.append_bytes_max);
             self.send(to, LogPosition { index: next.prev(), term }, entries, out);
@@ -105,7 +108,7 @@ impl Raft {
     fn send_window(&mut self, to: NodeId, out: &mut Vec<Effect>) {
         loop {
             let RoleState::Leader(leader) = &mut self.role else { return };
-            let progress = leader.peers.get_mut(&to).expect("a leader tracks every other voter");
+            let Some(progress) = leader.peers.get_mut(&to) else { return };
             let index = progress.next.prev();
             let is_due = progress.has_window(self.config.appends_in_flight_max) && index < self.log.last().index;
             let Some(term) = self.log.term(index).filter(|_| is_due) else { return };
@@ -138,15 +141,16 @@ impl Raft {
             return;
         }
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let progress = leader.peers.get_mut(&from).expect("a leader tracks every other voter");
+        let Some(progress) = leader.peers.get_mut(&from) else { return };
         progress.heard = now;
         progress.round = progress.round.max(round);
         let is_ready = progress.on_outcome(outcome, agreement, base);
-        self.advance_commit(out);
+        self.advance_commit(now, out);
         if is_ready {
             self.resume(from, out);
         }
         self.finish_round(out);
+        self.hand_over(out);
     }
 
     /// Where this log may at most agree with one that has `hint`.
@@ -157,7 +161,7 @@ impl Raft {
     /// Sends a follower what it needs next, of whatever kind.
     pub(super) fn resume(&mut self, to: NodeId, out: &mut Vec<Effect>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let progress = leader.peers.get_mut(&to).expect("a leader tracks every other voter");
+        let Some(progress) = leader.peers.get_mut(&to) else { return };
         let is_cut = self.log.term(progress.next.prev()).is_none();
         match &progress.state {
             ProgressState::Snapshot { .. } => {}
@@ -171,16 +175,9 @@ impl Raft {
     }
 
     /// Commits what a quorum has on disk (figure 2, last rule for leaders).
-    pub(super) fn advance_commit(&mut self, out: &mut Vec<Effect>) {
-        let quorum = self.quorum();
+    pub(super) fn advance_commit(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(index) = self.replicated().filter(|index| *index > self.commit) else { return };
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let mut matched: Vec<LogIndex> = leader.peers.values().map(|progress| progress.matched).collect();
-        matched.push(self.durability.index); // RAFT-8
-        matched.sort_unstable_by(|a, b| b.cmp(a));
-        let index = matched.get(quorum - 1).copied().expect("a quorum is at most all voters");
-        if index <= self.commit {
-            return;
-        }
         // RAFT-5: an older term's entry on a quorum may still be replaced; one of the own term protects all before it.
         let counts = self.log.term(index) == Some(self.hard_state.term) || planted!(self.config.planted, CommitOldTerm);
         if !counts {
@@ -191,6 +188,26 @@ impl Raft {
         while leader.proposals.pop_front_if(|(proposed, _)| *proposed <= index).is_some() {}
         self.deliver(out);
         self.start_round(out);
+        self.settle_membership(now, out);
+    }
+
+    /// How much of the log a quorum has on disk.
+    fn replicated(&self) -> Option<LogIndex> {
+        let RoleState::Leader(leader) = &self.role else { return None };
+        let matched = |node| {
+            let own = (node == self.config.node).then_some(self.durability.index); // RAFT-8
+            own.or(leader.peers.get(&node).map(|progress| progress.matched)).unwrap_or_default().0
+        };
+        let membership = self.memberships.in_force();
+        if planted!(self.config.planted, LearnerCounted) {
+            let mut all: Vec<u64> = membership.nodes().into_iter().map(matched).collect();
+            all.sort_unstable_by(|a, b| b.cmp(a));
+            return all.get(membership.voters().len() / 2).copied().map(LogIndex);
+        }
+        if planted!(self.config.planted, JointOneMajority) {
+            return membership.finish().agreed(&matched).map(LogIndex);
+        }
+        membership.agreed(&matched).map(LogIndex) // RAFT-14
     }
 
     /// Whether an entry of the leader's own term is committed: only then does it know all that is (§8).

@@ -3,7 +3,8 @@
 use super::event::{Effect, Refusal, Role};
 use super::progress::Progress;
 use super::reads::Reads;
-use crate::types::{LogIndex, NodeId, PersistId, RequestId, Time};
+use super::transfer::Transfer;
+use crate::types::{LogIndex, Membership, NodeId, PersistId, RequestId, Time};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -51,7 +52,7 @@ pub(super) struct Following {
 /// What only a leader has.
 #[derive(Debug)]
 pub(super) struct Leader {
-    /// The other voters.
+    /// Everyone else who replicates the group, and who leaves it until that is committed.
     pub(super) peers: BTreeMap<NodeId, Progress>,
     /// When to speak next.
     pub(super) heartbeat_at: Time,
@@ -61,6 +62,10 @@ pub(super) struct Leader {
     pub(super) proposals: VecDeque<(LogIndex, RequestId)>,
     /// Clients' reads that are not answered.
     pub(super) reads: Reads,
+    /// Who asked for the change of membership whose last entry is not in the log yet.
+    pub(super) change: Option<RequestId>,
+    /// The transfer of the lead that is under way.
+    pub(super) transfer: Option<Transfer>,
 }
 
 impl RoleState {
@@ -79,32 +84,38 @@ impl RoleState {
             (_, Role::Follower)
             | (Role::Follower | Role::PreCandidate | Role::Candidate, Role::PreCandidate)
             | (Role::PreCandidate, Role::Candidate)
+            // A leader that hands over asks for no pre-vote (thesis §3.10).
+            | (Role::Follower, Role::Candidate)
             | (Role::Candidate, Role::Leader) => true,
             (Role::Leader, Role::PreCandidate | Role::Candidate | Role::Leader)
-            | (Role::Follower | Role::Candidate, Role::Candidate)
+            | (Role::Candidate, Role::Candidate)
             | (Role::Follower | Role::PreCandidate, Role::Leader) => false,
         }
     }
 }
 
 impl Leader {
-    /// When the leader last knew a quorum behind it: the moment since which `others` peers have all been heard.
-    /// `None` when it needs nobody else.
-    pub(super) fn quorum_heard(&self, others: usize) -> Option<Time> {
-        let mut heard: Vec<Time> = self.peers.values().map(|progress| progress.heard).collect();
-        heard.sort_unstable_by(|a, b| b.cmp(a));
-        others.checked_sub(1).and_then(|nth| heard.get(nth)).copied()
+    /// When the leader, `own`, last knew a quorum behind it: the moment since which one has been heard. `None` when it
+    /// needs nobody else.
+    pub(super) fn quorum_heard(&self, membership: &Membership, own: NodeId) -> Option<Time> {
+        let heard = |node| {
+            let others = self.peers.get(&node).map_or(0, |progress| progress.heard.0);
+            if node == own { u64::MAX } else { others }
+        };
+        membership.agreed(&heard).filter(|heard| *heard < u64::MAX).map(Time) // RAFT-14
     }
 
     /// When the leader must step down unless it hears from a quorum (thesis §6.2).
-    pub(super) fn lease_ends(&self, others: usize, election_timeout: Duration) -> Option<Time> {
-        self.quorum_heard(others).map(|heard| heard.after(election_timeout))
+    pub(super) fn lease_ends(&self, membership: &Membership, own: NodeId, election_timeout: Duration) -> Option<Time> {
+        self.quorum_heard(membership, own).map(|heard| heard.after(election_timeout))
     }
 
     /// The lead is lost: what clients still wait for has an unknown end.
     pub(super) fn refuse_all(self, out: &mut Vec<Effect>) {
         let reads = self.reads.into_ids();
         let proposals = self.proposals.into_iter().map(|(_, id)| id);
-        out.extend(proposals.chain(reads).map(|id| Effect::Refused { id, reason: Refusal::LostLead }));
+        out.extend(
+            proposals.chain(self.change).chain(reads).map(|id| Effect::Refused { id, reason: Refusal::LostLead }),
+        );
     }
 }

@@ -5,9 +5,11 @@
 //! machine that lacks entries which the log no longer has. [`super::Restored::reconcile`] mends a crash between.
 //!
 //! - `RAFT-11`: nothing is delivered while a snapshot is being installed.
+//! - `RAFT-13`: with the log's restart, the snapshot's membership is in force.
 //! - `RAFT-12`: a snapshot is acknowledged when state machine and log both start from it durably.
 
 use super::event::Effect;
+use super::members::Memberships;
 use super::message::Message;
 use super::progress::ProgressState;
 use super::{Raft, RoleState};
@@ -52,13 +54,14 @@ impl Raft {
             self.suspects += 1;
             return;
         }
-        let progress = leader.peers.get_mut(&from).expect("a leader tracks every other voter");
+        let Some(progress) = leader.peers.get_mut(&from) else { return };
         progress.heard = now;
         if !progress.on_matched(matched, base) {
             progress.become_probe(); // The log was cut past the snapshot meanwhile.
         }
-        self.advance_commit(out);
+        self.advance_commit(now, out);
         self.resume(from, out);
+        self.hand_over(out);
     }
 
     /// A follower receives a state machine (figure 13).
@@ -85,17 +88,20 @@ impl Raft {
             self.answer_install(from, self.commit, out);
             return;
         }
-        self.installing = Some(position);
+        self.installing = Some((position, snapshot.membership.clone()));
         out.push(Effect::InstallSnapshot { snapshot });
     }
 
     /// The state machine is durable at `position`: the log follows.
     pub(super) fn on_snapshot_installed(&mut self, position: LogPosition, out: &mut Vec<Effect>) {
-        assert!(self.installing.take() == Some(position), "a snapshot at {} was not ordered", position.index);
+        let (ordered, membership) = self.installing.take().expect("a snapshot is installed only when one was ordered");
+        assert!(ordered == position, "a snapshot at {} was not ordered", position.index);
         assert!(position.index > self.commit, "a snapshot replaces a state machine only by a later one");
         // Entries that were not committed are void; no append came in between, so none of them is the snapshot's.
         self.durability.void_after(self.commit);
         self.log.reset(position);
+        // RAFT-13
+        self.memberships = Memberships::new(position.index, self.config.membership_or_first(membership));
         self.commit = position.index;
         self.delivered = position.index;
         self.persist_reset(position, out);
@@ -118,7 +124,7 @@ impl Raft {
             return;
         }
         let tail = self.config.tail_entries_max;
-        let base = if self.quorum() == 1 { through } else { self.log.tail_base(through, tail) };
+        let base = if self.peers().is_empty() { through } else { self.log.tail_base(through, tail) };
         if base > self.log.base().index {
             self.log.cut(base);
             out.push(Effect::Cut { base: self.log.base() });

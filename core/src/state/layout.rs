@@ -18,6 +18,8 @@ use alloc::vec::Vec;
 pub(super) enum Table {
     /// Applied position and replicated time; one row.
     Meta = 0x00,
+    /// Who votes and who learns, once an entry has changed it; one row.
+    Membership = 0x01,
     /// Open sessions by id.
     Sessions = 0x10,
     /// Open sessions by last use.
@@ -107,6 +109,10 @@ impl Layout {
 
     pub(super) fn meta(self) -> Vec<u8> {
         self.table(Table::Meta)
+    }
+
+    pub(super) fn membership(self) -> Vec<u8> {
+        self.table(Table::Membership)
     }
 
     pub(super) fn session(self, session: SessionId) -> Vec<u8> {

@@ -10,6 +10,7 @@
 //! - `STATE-4`: every row that is read has passed its checksum (`codec`).
 //! - `STATE-5`: a stamped command is applied at most once while its session is open (`sessions`; Raft thesis §6.3).
 //! - `STATE-6`: a version that was decided once and then replaced never becomes current again (`objects::retire`).
+//! - `STATE-7`: the membership that the applied entries lead to is a row of the same batch as the applied position.
 //! - `SWEEP-1`: no version is decided once replicated time is past its expiry (`objects::put`, `objects::resolve`).
 //!
 //! The rules are in [`keys`], [`sessions`] and [`objects`], which know typed rows only; `home` fetches and writes those
@@ -34,7 +35,7 @@ pub use objects::{check_bucket_name, check_object_key};
 pub use snapshot::{InstallError, install, snapshot};
 
 use crate::rows::{Rows, RowsError, RowsMut};
-use crate::types::{Entry, GroupId, LogIndex, LogPosition, Payload, WallTime};
+use crate::types::{Entry, GroupId, LogIndex, LogPosition, Membership, Payload, WallTime};
 use alloc::format;
 use alloc::vec::Vec;
 use home::{Home, Reader};
@@ -58,12 +59,26 @@ pub(crate) struct MetaRow {
     pub(crate) time: WallTime,
 }
 
+/// The membership that the last applied membership entry made, in the bytes of `docs/formats/membership.md`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MembershipRow(Vec<u8>);
+
+impl MembershipRow {
+    fn of(membership: &Membership) -> MembershipRow {
+        MembershipRow(membership.encode())
+    }
+
+    fn open(&self, key: &[u8]) -> Result<Membership, RowsError> {
+        Membership::decode(&self.0).ok_or_else(|| RowsError::Damaged(key.to_vec()))
+    }
+}
+
 /// Every entry whose index is a multiple of this also takes a bounded share of what time has made obsolete. By index
 /// and not by call, so that it does not depend on how entries are batched (`STATE-2`).
 const HOUSEKEEPING_INTERVAL: u64 = 16;
 
 /// Applies committed entries in order, in the open batch `rows`, and returns the answers of their commands. Entries that
-/// are applied already are skipped; a `Noop` has no answer; a command that does not decode is refused as `Invalid`.
+/// are applied already are skipped; only commands have answers; one that does not decode is refused as `Invalid`.
 ///
 /// # Errors
 /// When the map fails or a row is damaged. The caller must then drop the batch.
@@ -88,6 +103,7 @@ pub fn apply(group: GroupId, entries: &[Entry], rows: &mut dyn RowsMut) -> Resul
         );
         match &entry.payload {
             Payload::Noop => {}
+            Payload::Membership(membership) => home.put_membership(membership)?, // STATE-7
             Payload::Command(bytes) => {
                 let answer = match Command::decode(bytes) {
                     Ok(command) => {
@@ -124,4 +140,12 @@ pub fn query(group: GroupId, query: &Query, rows: &dyn Rows) -> Result<QueryAnsw
 /// When the map fails or the row is damaged.
 pub fn applied(group: GroupId, rows: &dyn Rows) -> Result<LogPosition, RowsError> {
     Ok(Reader::new(group, rows).meta()?.position)
+}
+
+/// Who replicates the group as of the last entry that the rows include; `None` while no entry has changed that.
+///
+/// # Errors
+/// When the map fails or the row is damaged.
+pub fn membership(group: GroupId, rows: &dyn Rows) -> Result<Option<Membership>, RowsError> {
+    Reader::new(group, rows).membership()
 }

@@ -3,8 +3,8 @@
 //! The intuition: rows are the whole state, so a snapshot is the rows as they stand, checksums included, and installing
 //! one replaces the rows of the group by them. `docs/formats/rows.md` has the layout.
 //!
-//! - `SNAP-1`: a snapshot is whole. Its own checksum, each row's checksum, the order of the keys and the position in its
-//!   meta row are checked before the first row is touched; a bad one changes nothing.
+//! - `SNAP-1`: a snapshot is whole. Its own checksum, each row's checksum, the order of the keys, the position in its meta
+//!   row and the membership in its row are checked before the first row is touched; a bad one changes nothing.
 //! - `SNAP-2`: what decides a later answer is in rows, and all rows are in the snapshot; sessions too, or a command
 //!   would be applied a second time by whoever started from the snapshot (`STATE-5`).
 //!
@@ -12,17 +12,19 @@
 
 use super::codec;
 use super::home::Reader;
-use super::layout::{GROUP_SIZE, Layout, SESSION_TABLES};
-use super::{MetaRow, applied};
+use super::layout::{GROUP_SIZE, Layout, SESSION_TABLES, Table};
+use super::{MembershipRow, MetaRow, applied, membership};
 use crate::planted::{Planted, planted};
 use crate::rows::{Rows, RowsError, RowsMut, Scan};
-use crate::types::{GroupId, LogIndex, LogPosition, Snapshot, Term};
+use crate::types::{GroupId, LogIndex, LogPosition, Membership, Snapshot, Term};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
-/// The version that this build writes, and the only one that it reads.
-const SNAPSHOT_VERSION: u8 = 1;
+/// The version that this build writes.
+const SNAPSHOT_VERSION: u8 = 2;
+/// The oldest version that it reads: version 1 has no membership row.
+const SNAPSHOT_VERSION_MIN: u8 = 1;
 /// Rows that are removed in one step, so that a large group does not need all its keys in memory.
 const REMOVE_STEP: usize = 1024;
 
@@ -45,7 +47,9 @@ impl fmt::Display for InstallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InstallError::Rows(error) => write!(f, "the snapshot could not be written: {error}"),
-            InstallError::Version(found) => write!(f, "the snapshot's version {found} is not {SNAPSHOT_VERSION}"),
+            InstallError::Version(found) => {
+                write!(f, "the snapshot's version {found} is not one of {SNAPSHOT_VERSION_MIN} to {SNAPSHOT_VERSION}")
+            }
             InstallError::Checksum => f.write_str("the snapshot's checksum does not match"),
             InstallError::Malformed => f.write_str("the snapshot is not one of this group at this position"),
             InstallError::Row(key) => {
@@ -78,8 +82,12 @@ impl From<RowsError> for InstallError {
 pub fn snapshot(group: GroupId, rows: &dyn Rows, planted: Planted) -> Result<Snapshot, RowsError> {
     let position = applied(group, rows)?;
     let layout = Layout(group);
+    let mut membership = membership(group, rows)?;
     let left_out: Vec<_> = if planted!(planted, SessionsNotInSnapshot) {
         SESSION_TABLES.iter().map(|table| layout.table_rows(*table)).collect()
+    } else if planted!(planted, MembershipNotInSnapshot) {
+        membership = None;
+        [layout.table_rows(Table::Membership)].into()
     } else {
         Vec::new() // SNAP-2
     };
@@ -98,7 +106,7 @@ pub fn snapshot(group: GroupId, rows: &dyn Rows, planted: Planted) -> Result<Sna
     })?;
     let checksum = codec::crc32c(&[&bytes]);
     bytes.extend_from_slice(&checksum.to_be_bytes());
-    Ok(Snapshot { position, rows: Bytes::from(bytes) })
+    Ok(Snapshot { position, membership, rows: Bytes::from(bytes) })
 }
 
 /// Replaces all rows of the group by those of the snapshot.
@@ -128,7 +136,7 @@ fn parse(group: GroupId, snapshot: &Snapshot) -> Result<Vec<SnapshotRow<'_>>, In
         return Err(InstallError::Checksum);
     }
     let (&version, mut rest) = content.split_first().ok_or(InstallError::Malformed)?;
-    if version != SNAPSHOT_VERSION {
+    if !(SNAPSHOT_VERSION_MIN..=SNAPSHOT_VERSION).contains(&version) {
         return Err(InstallError::Version(version));
     }
     let found_group = GroupId(u32::from_be_bytes(take(&mut rest)?));
@@ -149,7 +157,23 @@ fn parse(group: GroupId, snapshot: &Snapshot) -> Result<Vec<SnapshotRow<'_>>, In
         incoming.push(SnapshotRow { key, value });
     }
     check_position(group, position, &incoming)?;
+    check_membership(group, snapshot.membership.as_ref(), &incoming)?;
     Ok(incoming)
+}
+
+/// The membership beside the rows is the one inside them, for the replica goes by the first and its next life by the
+/// second.
+fn check_membership(
+    group: GroupId,
+    claimed: Option<&Membership>,
+    rows: &[SnapshotRow<'_>],
+) -> Result<(), InstallError> {
+    let key = Layout(group).membership();
+    let damaged = |_| InstallError::Row(key.clone());
+    let row = rows.iter().take(2).find(|row| row.key == key);
+    let inside = row.map(|row| codec::open::<MembershipRow>(&key, row.value).and_then(|row| row.open(&key)));
+    let inside = inside.transpose().map_err(damaged)?;
+    if inside.as_ref() == claimed { Ok(()) } else { Err(InstallError::Malformed) }
 }
 
 /// The position in the snapshot's meta row is the one that it claims. A group that applied nothing has no such row.

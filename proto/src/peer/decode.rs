@@ -3,7 +3,7 @@
 use super::{COMMAND_SIZE_MAX, DecodeError, MESSAGE_SIZE_MAX, SNAPSHOT_SIZE_MAX};
 use crate::wire::{self, append_entries_response::Outcome, entry, peer_message};
 use anvil_core::raft::{AppendOutcome, Message};
-use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Payload, Snapshot, Term};
+use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Membership, NodeId, Payload, Snapshot, Term};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -25,8 +25,8 @@ pub fn decode(bytes: Bytes) -> Result<(GroupId, Message), DecodeError> {
         peer_message::Message::PreVoteResponse(wire::PreVoteResponse { term, granted }) => {
             Message::PreVoteResponse { term: Term(term), granted }
         }
-        peer_message::Message::RequestVote(wire::RequestVote { term, last_log }) => {
-            Message::RequestVote { term: Term(term), last_log: position(last_log, "last_log")? }
+        peer_message::Message::RequestVote(wire::RequestVote { term, last_log, handover }) => {
+            Message::RequestVote { term: Term(term), last_log: position(last_log, "last_log")?, handover }
         }
         peer_message::Message::RequestVoteResponse(wire::RequestVoteResponse { term, granted }) => {
             Message::RequestVoteResponse { term: Term(term), granted }
@@ -35,13 +35,20 @@ pub fn decode(bytes: Bytes) -> Result<(GroupId, Message), DecodeError> {
         peer_message::Message::AppendEntriesResponse(wire::AppendEntriesResponse { term, round, outcome }) => {
             Message::AppendEntriesResponse { term: Term(term), outcome: append_outcome(outcome)?, round }
         }
-        peer_message::Message::InstallSnapshot(wire::InstallSnapshot { term, position: last, rows }) => {
-            let snapshot = Snapshot { position: position(last, "position")?, rows };
+        peer_message::Message::InstallSnapshot(wire::InstallSnapshot {
+            term,
+            position: last,
+            rows,
+            membership: of,
+        }) => {
+            let membership = of.map(membership).transpose()?;
+            let snapshot = Snapshot { position: position(last, "position")?, membership, rows };
             Message::InstallSnapshot { term: Term(term), snapshot }
         }
         peer_message::Message::InstallSnapshotResponse(wire::InstallSnapshotResponse { term, matched }) => {
             Message::InstallSnapshotResponse { term: Term(term), matched: LogIndex(matched) }
         }
+        peer_message::Message::TimeoutNow(wire::TimeoutNow { term }) => Message::TimeoutNow { term: Term(term) },
     };
     Ok((GroupId(envelope.group), message))
 }
@@ -86,8 +93,16 @@ fn log_entry(entry: wire::Entry, previous: LogIndex) -> Result<Entry, DecodeErro
             return Err(DecodeError::CommandTooLarge { index: entry.index, size: bytes.len() });
         }
         entry::Payload::Command(bytes) => Payload::Command(bytes),
+        entry::Payload::Membership(of) => Payload::Membership(membership(of)?),
     };
     Ok(Entry { position: LogPosition { index: LogIndex(entry.index), term: Term(entry.term) }, payload })
+}
+
+// PEER-5
+fn membership(membership: wire::Membership) -> Result<Membership, DecodeError> {
+    let list = |nodes: Vec<u64>| nodes.into_iter().map(NodeId).collect();
+    let wire::Membership { voters, outgoing, learners } = membership;
+    Membership::from_lists(list(voters), list(outgoing), list(learners)).ok_or(DecodeError::Membership)
 }
 
 fn append_outcome(outcome: Option<Outcome>) -> Result<AppendOutcome, DecodeError> {

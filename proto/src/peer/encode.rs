@@ -2,7 +2,7 @@
 
 use crate::wire::{self, append_entries_response::Outcome, entry, peer_message};
 use anvil_core::raft::{AppendOutcome, Message};
-use anvil_core::types::{Entry, GroupId, LogPosition, Payload};
+use anvil_core::types::{Entry, GroupId, LogPosition, Membership, NodeId, Payload};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -20,9 +20,11 @@ fn body(message: &Message) -> peer_message::Message {
         Message::PreVoteResponse { term, granted } => {
             peer_message::Message::PreVoteResponse(wire::PreVoteResponse { term: term.0, granted: *granted })
         }
-        Message::RequestVote { term, last_log } => {
-            peer_message::Message::RequestVote(wire::RequestVote { term: term.0, last_log: Some(position(*last_log)) })
-        }
+        Message::RequestVote { term, last_log, handover } => peer_message::Message::RequestVote(wire::RequestVote {
+            term: term.0,
+            last_log: Some(position(*last_log)),
+            handover: *handover,
+        }),
         Message::RequestVoteResponse { term, granted } => {
             peer_message::Message::RequestVoteResponse(wire::RequestVoteResponse { term: term.0, granted: *granted })
         }
@@ -46,11 +48,13 @@ fn body(message: &Message) -> peer_message::Message {
             term: term.0,
             position: Some(position(snapshot.position)),
             rows: snapshot.rows.clone(),
+            membership: snapshot.membership.as_ref().map(membership),
         }),
         Message::InstallSnapshotResponse { term, matched } => {
             let response = wire::InstallSnapshotResponse { term: term.0, matched: matched.0 };
             peer_message::Message::InstallSnapshotResponse(response)
         }
+        Message::TimeoutNow { term } => peer_message::Message::TimeoutNow(wire::TimeoutNow { term: term.0 }),
     }
 }
 
@@ -67,8 +71,18 @@ fn entry(entry: &Entry) -> wire::Entry {
     let payload = match &entry.payload {
         Payload::Noop => entry::Payload::Noop(wire::Noop {}),
         Payload::Command(bytes) => entry::Payload::Command(bytes.clone()),
+        Payload::Membership(of) => entry::Payload::Membership(membership(of)),
     };
     wire::Entry { index: entry.position.index.0, term: entry.position.term.0, payload: Some(payload) }
+}
+
+fn membership(membership: &Membership) -> wire::Membership {
+    let list = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+    wire::Membership {
+        voters: list(membership.voters()),
+        outgoing: list(membership.outgoing()),
+        learners: list(membership.learners()),
+    }
 }
 
 fn position(position: LogPosition) -> wire::LogPosition {

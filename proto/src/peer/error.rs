@@ -21,6 +21,8 @@ pub enum DecodeError {
         /// The entry's index.
         found: u64,
     },
+    /// The lists of a membership contradict each other.
+    Membership,
     /// A command has more bytes than [`COMMAND_SIZE_MAX`](super::COMMAND_SIZE_MAX).
     CommandTooLarge {
         /// The entry's index.
@@ -41,6 +43,7 @@ impl core::fmt::Display for DecodeError {
             DecodeError::Gap { previous, found } => {
                 write!(f, "entry {found} was sent as the one that follows entry {previous}")
             }
+            DecodeError::Membership => f.write_str("the lists of a membership contradict each other"),
             DecodeError::CommandTooLarge { index, size } => {
                 write!(
                     f,
@@ -59,6 +62,7 @@ impl core::error::Error for DecodeError {
             DecodeError::TooLarge { .. }
             | DecodeError::Missing(_)
             | DecodeError::Gap { .. }
+            | DecodeError::Membership
             | DecodeError::CommandTooLarge { .. } => None,
         }
     }

@@ -8,8 +8,9 @@
 //!   [`MESSAGE_SIZE_MAX`]: only a snapshot, which is one such slice, may come in a larger buffer.
 //! - `PEER-3` A message has all its parts: nothing that `encode` always writes may be absent.
 //! - `PEER-4` The entries of an append stand one after the other, the first right after `previous`, so no entry has index 0.
+//! - `PEER-5` A membership is one: its lists ascend, and a learner does not vote.
 //!
-//! Source: Raft figures 2 and 13, and the thesis §9.6, for the messages; <https://protobuf.dev/programming-guides/encoding/>
+//! Source: Raft figures 2 and 13, and the thesis §9.6 and §3.10, for the messages; <https://protobuf.dev/programming-guides/encoding/>
 //! for the encoding. The bytes: `docs/formats/peer.md`.
 //!
 //! Not here: whether the terms and positions are ones that a correct replica could name (`anvil_core::raft`).

@@ -2,7 +2,7 @@
 
 use super::{COMMAND_SIZE_MAX, DecodeError, MESSAGE_SIZE_MAX, SNAPSHOT_SIZE_MAX, decode, encode};
 use anvil_core::raft::{AppendOutcome, Message};
-use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Payload, Snapshot, Term};
+use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Membership, NodeId, Payload, Snapshot, Term};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -26,14 +26,19 @@ fn append(previous: LogPosition, entries: Vec<Entry>) -> Message {
 
 /// One of each message and of each variant inside, named as in the golden file.
 fn examples() -> Vec<(&'static str, GroupId, Message)> {
-    let snapshot = Snapshot { position: at(300, 4), rows: Bytes::from_static(b"rows") };
+    let rows = Bytes::from_static(b"rows");
+    let snapshot = Snapshot { position: at(300, 4), membership: None, rows };
+    let joint = Membership::of(&[NodeId(1), NodeId(2)]).begin(&[NodeId(2), NodeId(300)].into());
+    let joint = joint.with_learner(NodeId(7)).expect("it is new");
+    let changed = Snapshot { membership: Some(joint.clone()), ..snapshot.clone() };
+    let entry = Entry { position: at(302, 5), payload: Payload::Membership(joint) };
     let rejected = AppendOutcome::Rejected { rejected: LogIndex(302), hint: at(7, 3) };
     let matched = AppendOutcome::Matched(LogIndex(0));
     vec![
         ("pre-vote", GroupId(1), Message::PreVote { term: Term(5), last_log: at(300, 4) }),
         ("pre-vote-empty-log", GroupId(0), Message::PreVote { term: Term(1), last_log: at(0, 0) }),
         ("pre-vote-response", GroupId(1), Message::PreVoteResponse { term: Term(5), granted: true }),
-        ("request-vote", GroupId(1), Message::RequestVote { term: Term(5), last_log: at(300, 4) }),
+        ("request-vote", GroupId(1), Message::RequestVote { term: Term(5), last_log: at(300, 4), handover: false }),
         ("request-vote-response", GroupId(1), Message::RequestVoteResponse { term: Term(5), granted: false }),
         ("append-entries", GroupId(1), append(at(301, 4), vec![noop(302, 5), command(303, 5, "set")])),
         ("append-entries-empty-command", GroupId(1), append(at(301, 4), vec![command(302, 5, "")])),
@@ -54,6 +59,14 @@ fn examples() -> Vec<(&'static str, GroupId, Message)> {
             GroupId(1),
             Message::InstallSnapshotResponse { term: Term(5), matched: LogIndex(300) },
         ),
+        (
+            "request-vote-handover",
+            GroupId(1),
+            Message::RequestVote { term: Term(5), last_log: at(300, 4), handover: true },
+        ),
+        ("append-entries-membership", GroupId(1), append(at(301, 4), vec![entry])),
+        ("install-snapshot-membership", GroupId(1), Message::InstallSnapshot { term: Term(5), snapshot: changed }),
+        ("timeout-now", GroupId(1), Message::TimeoutNow { term: Term(5) }),
     ]
 }
 
@@ -87,7 +100,7 @@ fn commands_and_rows_are_slices_of_the_message() {
     let Payload::Command(command) = &entries[0].payload else { panic!("a command") };
     assert!(inside(&bytes, command));
 
-    let snapshot = Snapshot { position: at(2, 1), rows: Bytes::from(vec![7; 100]) };
+    let snapshot = Snapshot { position: at(2, 1), membership: None, rows: Bytes::from(vec![7; 100]) };
     let bytes = encode(GroupId(1), &Message::InstallSnapshot { term: Term(1), snapshot });
     let Ok((_, Message::InstallSnapshot { snapshot, .. })) = decode(bytes.clone()) else { panic!("a snapshot") };
     assert!(inside(&bytes, &snapshot.rows));
@@ -124,6 +137,20 @@ fn entries_stand_one_after_the_other() {
     assert_eq!(decoded(at(u64::MAX, 1), vec![noop(0, 1)]), gap(u64::MAX, 0));
     let fits = append(at(u64::MAX - 1, 1), vec![noop(u64::MAX, 1)]);
     assert_eq!(decode(encode(GroupId(1), &fits)), Ok((GroupId(1), fits)));
+}
+
+#[test]
+fn lists_that_make_no_membership_are_refused() {
+    // PEER-5: voters 2 and 1; a learner without voters.
+    for lists in ["0a 02 02 01", "1a 01 07"] {
+        let membership = unhex(lists);
+        let size = u8::try_from(membership.len()).expect("small");
+        let mut bytes = unhex("42 00 08 05 12 00 22").to_vec();
+        bytes.push(size);
+        bytes.extend_from_slice(&membership);
+        bytes[1] = u8::try_from(bytes.len() - 2).expect("small");
+        assert_eq!(decode(bytes.into()), Err(DecodeError::Membership), "{lists}");
+    }
 }
 
 #[test]
@@ -164,7 +191,8 @@ fn sizes_are_bounded() {
 fn only_a_snapshot_may_be_large() {
     const { assert!(MESSAGE_SIZE_MAX < SNAPSHOT_SIZE_MAX) };
     let rows = Bytes::from(vec![7; MESSAGE_SIZE_MAX + 1]);
-    let snapshot = Message::InstallSnapshot { term: Term(2), snapshot: Snapshot { position: at(9, 1), rows } };
+    let snapshot =
+        Message::InstallSnapshot { term: Term(2), snapshot: Snapshot { position: at(9, 1), membership: None, rows } };
     for group in [GroupId(0), GroupId(1), GroupId(u32::MAX)] {
         let bytes = encode(group, &snapshot);
         assert!(decode(bytes.clone()) == Ok((group, snapshot.clone())), "a large snapshot of group {group}");
@@ -191,10 +219,19 @@ fn any_position() -> impl Strategy<Value = LogPosition> {
     (any::<u64>(), any::<u64>()).prop_map(|(index, term)| at(index, term))
 }
 
+fn any_membership() -> impl Strategy<Value = Membership> {
+    let nodes = || prop::collection::btree_set(any::<u64>().prop_map(NodeId), 1..5);
+    (nodes(), nodes(), any::<u64>()).prop_map(|(old, new, learner)| {
+        let joint = Membership::of(&old.into_iter().collect::<Vec<_>>()).begin(&new);
+        joint.with_learner(NodeId(learner)).unwrap_or(joint)
+    })
+}
+
 fn any_append() -> impl Strategy<Value = Message> {
     let payload = prop_oneof![
         Just(Payload::Noop),
         prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| Payload::Command(bytes.into())),
+        any_membership().prop_map(Payload::Membership),
     ];
     let entries = prop::collection::vec((any::<u64>(), payload), 0..8);
     let first = prop_oneof![0u64..100, 0..=u64::MAX - 8];
@@ -215,12 +252,16 @@ fn any_message() -> impl Strategy<Value = Message> {
         index().prop_map(AppendOutcome::Matched),
         (index(), any_position()).prop_map(|(rejected, hint)| AppendOutcome::Rejected { rejected, hint }),
     ];
-    let snapshot = (any_position(), prop::collection::vec(any::<u8>(), 0..200))
-        .prop_map(|(position, rows)| Snapshot { position, rows: rows.into() });
+    let snapshot = (any_position(), prop::option::of(any_membership()), prop::collection::vec(any::<u8>(), 0..200))
+        .prop_map(|(position, membership, rows)| Snapshot { position, membership, rows: rows.into() });
     prop_oneof![
         (term(), any_position()).prop_map(|(term, last_log)| Message::PreVote { term, last_log }),
         (term(), any::<bool>()).prop_map(|(term, granted)| Message::PreVoteResponse { term, granted }),
-        (term(), any_position()).prop_map(|(term, last_log)| Message::RequestVote { term, last_log }),
+        (term(), any_position(), any::<bool>()).prop_map(|(term, last_log, handover)| Message::RequestVote {
+            term,
+            last_log,
+            handover
+        }),
         (term(), any::<bool>()).prop_map(|(term, granted)| Message::RequestVoteResponse { term, granted }),
         any_append(),
         (term(), outcome, any::<u64>()).prop_map(|(term, outcome, round)| Message::AppendEntriesResponse {
@@ -230,6 +271,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         }),
         (term(), snapshot).prop_map(|(term, snapshot)| Message::InstallSnapshot { term, snapshot }),
         (term(), index()).prop_map(|(term, matched)| Message::InstallSnapshotResponse { term, matched }),
+        term().prop_map(|term| Message::TimeoutNow { term }),
     ]
 }
 

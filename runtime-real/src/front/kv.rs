@@ -325,7 +325,7 @@ fn from_unavailable(why: &Unavailable) -> Response {
         Unavailable::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full", "a drive is full; nothing was stored"),
         Unavailable::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "disk", "a drive failed; nothing was stored"),
         Unavailable::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, "damaged", "the stored bytes are damaged"),
-        Unavailable::UnknownHandle | Unavailable::Misuse(_) => {
+        Unavailable::UnknownHandle | Unavailable::Misuse(_) | Unavailable::Change(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the node refused the request's form")
         }
     };

@@ -6,7 +6,7 @@ use super::metrics::OperationName;
 use anvil_core::node::{GroupStatus, Status};
 use anvil_core::raft::Role;
 use anvil_core::state::Query;
-use anvil_core::types::GroupId;
+use anvil_core::types::{GroupId, NodeId};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -66,6 +66,7 @@ pub(super) fn role_name(role: Role) -> &'static str {
 
 /// The node as `/status` shows it.
 pub(super) fn status_document(status: &Status) -> Value {
+    let nodes = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
     let group = |group: &GroupStatus| {
         json!({
             "id": group.group.0,
@@ -76,7 +77,10 @@ pub(super) fn status_document(status: &Status) -> Value {
             "commit": group.commit.0,
             "applied": group.applied.0,
             "checkpointed": group.checkpointed.0,
-            "voters": group.voters.iter().map(|voter| voter.0).collect::<Vec<_>>(),
+            "voters": nodes(&group.voters),
+            "outgoing": nodes(&group.outgoing),
+            "learners": nodes(&group.learners),
+            "matched": group.matched.iter().map(|(node, index)| json!({"node": node.0, "index": index.0})).collect::<Vec<_>>(),
         })
     };
     let drives = status.drives.iter().map(|(drive, usage)| {

@@ -113,6 +113,9 @@ fn status() -> Status {
         applied: LogIndex(8),
         checkpointed: LogIndex(7),
         voters: vec![NodeId(1)],
+        outgoing: vec![],
+        learners: vec![],
+        matched: vec![],
     };
     let usage = Usage { shards: 4, live_bytes: 100, total_bytes: 200, extents: 1 };
     Status {

@@ -97,10 +97,15 @@ pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Resul
     };
     let applied =
         config.groups.iter().map(|&group| Ok((group, state.applied(group)?))).collect::<anyhow::Result<_>>()?;
+    let mut memberships = BTreeMap::new();
+    for &group in &config.groups {
+        memberships.extend(state.membership(group)?.map(|membership| (group, membership)));
+    }
     let boot = Boot {
         log: log::Log::recover(log_config, segments)?,
         stores: recover_stores(directory, options, &disks)?,
         applied,
+        memberships,
     };
     let (inbox, queue) = crossbeam_channel::unbounded();
     let workers = Workers::start(&disks, state, &inbox)?;

@@ -63,8 +63,8 @@ fn from_unavailable(why: Unavailable) -> S3Error {
         Unavailable::UnknownHandle => {
             coded(S3ErrorCode::ServiceUnavailable, "The request took too long and was given up. Try again.")
         }
-        Unavailable::Misuse(what) => {
-            tracing::error!(what, "the gateway contradicts itself");
+        why @ (Unavailable::Misuse(_) | Unavailable::Change(_)) => {
+            tracing::error!(?why, "the gateway contradicts itself");
             coded(S3ErrorCode::InternalError, "The gateway made a mistake; nothing was stored.")
         }
     }

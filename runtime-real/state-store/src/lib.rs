@@ -11,7 +11,7 @@
 use anvil_core::planted::Planted;
 use anvil_core::rows::{Rows, RowsError, RowsMut, Scan};
 use anvil_core::state::{self, Answer, InstallError, Query, QueryAnswer};
-use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Snapshot};
+use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Membership, Snapshot};
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition, TableError,
     WriteTransaction,
@@ -95,6 +95,11 @@ impl StateStore {
     /// What the group has applied.
     pub fn applied(&self, group: GroupId) -> Result<LogPosition, RowsError> {
         self.read(|rows| state::applied(group, rows))
+    }
+
+    /// Who replicates the group as of what it has applied; `None` while no entry has changed that.
+    pub fn membership(&self, group: GroupId) -> Result<Option<Membership>, RowsError> {
+        self.read(|rows| state::membership(group, rows))
     }
 
     /// Applies committed entries (`REDB-1`). Returns the new applied position and the answers.

@@ -23,7 +23,7 @@ pub struct Replica {
     pub node: u64,
     /// What it applied of each group.
     pub applied: Vec<(GroupId, LogPosition)>,
-    /// A hash of all rows of all groups.
+    /// A hash of all rows of those groups.
     pub rows_hash: u64,
 }
 

@@ -322,12 +322,15 @@ impl Client for KeyClient {
             | Reply::Refused(_)
             | Reply::Stripe(_)
             | Reply::Closed
+            | Reply::Changed
+            | Reply::TransferBegun
             | Reply::Status(_)
             | Reply::Unavailable(
                 Unavailable::DiskFull
                 | Unavailable::Disk(_)
                 | Unavailable::Damaged(_)
                 | Unavailable::UnknownHandle
+                | Unavailable::Change(_)
                 | Unavailable::Misuse(_),
             )) => desk.complain("answers fit their questions", format!("a key operation was answered {other:?}")),
         }

@@ -6,6 +6,7 @@
 mod bodies;
 pub mod keys;
 pub mod objects;
+pub mod operator;
 pub mod reader;
 
 use crate::check::Complaint;

@@ -344,8 +344,8 @@ impl ObjectClient {
                 }
                 self.give_up(desk);
             }
-            Unavailable::Misuse(what) => {
-                let what = format!("object {} {:?} is called a misuse: {what}", under_way.key, under_way.action);
+            why @ (Unavailable::Misuse(_) | Unavailable::Change(_)) => {
+                let what = format!("object {} {:?} is called a misuse: {why:?}", under_way.key, under_way.action);
                 desk.complain("answers fit their questions", what);
             }
         }
@@ -425,7 +425,12 @@ impl Client for ObjectClient {
             Reply::Refused(Refusal::NoSuchKey) => self.end(Some(ObjectOutcome::Absent), desk),
             Reply::Stripe(bytes) => self.on_stripe(id, &bytes, desk),
             Reply::Unavailable(why) => self.on_unavailable(why, desk),
-            other @ (Reply::Queried(_) | Reply::Refused(_) | Reply::Closed | Reply::Status(_)) => {
+            other @ (Reply::Queried(_)
+            | Reply::Refused(_)
+            | Reply::Closed
+            | Reply::Changed
+            | Reply::TransferBegun
+            | Reply::Status(_)) => {
                 desk.complain("answers fit their questions", format!("an object operation was answered {other:?}"));
             }
         }

@@ -164,7 +164,7 @@ impl Reader {
                 self.target = None;
                 self.again(desk);
             }
-            Unavailable::DiskFull | Unavailable::Disk(_) | Unavailable::Misuse(_) => {
+            Unavailable::DiskFull | Unavailable::Disk(_) | Unavailable::Misuse(_) | Unavailable::Change(_) => {
                 desk.complain("answers fit their questions", format!("a read was answered {why:?}"));
             }
         }

@@ -4,7 +4,7 @@
 //! still notices a single changed byte.
 
 use anvil_core::disk::{DiskOrder, DiskOutcome};
-use anvil_core::node::{Event, Product};
+use anvil_core::node::{Event, Product, Reply};
 use anvil_core::raft::Message;
 use anvil_core::types::{Entry, Payload};
 use std::fmt;
@@ -80,6 +80,8 @@ fn brief_request(f: &mut fmt::Formatter<'_>, request: &anvil_core::node::Request
         | Request::Open { .. }
         | Request::ReadStripe { .. }
         | Request::Close { .. }
+        | Request::ChangeMembership { .. }
+        | Request::TransferLeader { .. }
         | Request::Status => write!(f, "{request:?}"),
     }
 }
@@ -95,14 +97,16 @@ impl fmt::Display for BriefMessage<'_> {
                 BriefEntries(entries)
             ),
             Message::InstallSnapshot { term, snapshot } => {
-                write!(f, "snapshot t{term} at {} {}", snapshot.position.index, BriefBytes(&snapshot.rows))
+                let (index, membership) = (snapshot.position.index, &snapshot.membership);
+                write!(f, "snapshot t{term} at {index} {membership:?} {}", BriefBytes(&snapshot.rows))
             }
             Message::PreVote { .. }
             | Message::PreVoteResponse { .. }
             | Message::RequestVote { .. }
             | Message::RequestVoteResponse { .. }
             | Message::AppendEntriesResponse { .. }
-            | Message::InstallSnapshotResponse { .. } => write!(f, "{:?}", self.0),
+            | Message::InstallSnapshotResponse { .. }
+            | Message::TimeoutNow { .. } => write!(f, "{:?}", self.0),
         }
     }
 }
@@ -114,6 +118,7 @@ impl fmt::Display for BriefEntries<'_> {
             write!(f, "{}/t{} ", entry.position.index, entry.position.term)?;
             match &entry.payload {
                 Payload::Noop => f.write_str("noop ")?,
+                Payload::Membership(membership) => write!(f, "{membership:?} ")?,
                 Payload::Command(bytes) => write!(f, "{} ", BriefBytes(bytes))?,
             }
         }
@@ -154,9 +159,27 @@ pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     hash
 }
 
+/// A reply in a few words.
+pub(super) fn brief_reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Stripe(bytes) => format!("stripe of {} bytes {:08x}", bytes.len(), fingerprint(bytes)),
+        Reply::Answer(_)
+        | Reply::Queried(_)
+        | Reply::Begun
+        | Reply::StripeStored
+        | Reply::Opened(_)
+        | Reply::Refused(_)
+        | Reply::Closed
+        | Reply::Changed
+        | Reply::TransferBegun
+        | Reply::Status(_)
+        | Reply::Unavailable(_) => format!("{reply:?}"),
+    }
+}
+
 /// The hash of many rows.
-pub(super) fn fingerprint_rows(rows: &[(Vec<u8>, Vec<u8>)]) -> u64 {
-    rows.iter().fold(0, |hash, (key, value)| {
+pub(super) fn fingerprint_rows<'a>(rows: impl Iterator<Item = &'a (Vec<u8>, Vec<u8>)>) -> u64 {
+    rows.fold(0, |hash, (key, value)| {
         hash.rotate_left(7).wrapping_mul(0x0000_0100_0000_01b3) ^ fingerprint(key) ^ fingerprint(value).rotate_left(21)
     })
 }

@@ -1,6 +1,6 @@
 //! The cluster: machines, clients, the world around them, and the queue of everything that will happen.
 
-use super::brief::BriefEvent;
+use super::brief::{BriefEvent, brief_reply};
 use super::effects::was_ordered;
 use super::machine::{Machine, Tenant, lock};
 use super::plan::{Plan, Report};
@@ -90,7 +90,7 @@ pub(super) type Outcome = Result<(), Complaint>;
 
 impl Cluster {
     pub(super) fn new(plan: Plan) -> Cluster {
-        let numbers: Vec<u64> = (1..=plan.nodes).collect();
+        let numbers: Vec<u64> = (1..=plan.nodes + plan.spares).collect();
         let seed = plan.seed;
         let atlas = Atlas::new(seed, &numbers, plan.drives, u16::from(plan.profile.parity));
         let machines = numbers.iter().map(|number| (*number, new_machine(&plan, &atlas, *number))).collect();
@@ -293,7 +293,7 @@ impl Cluster {
         let plan = &self.plan;
         let mut config = Config {
             node: NodeId(node),
-            voters: self.numbers.iter().copied().map(NodeId).collect(),
+            voters: (1..=plan.nodes).filter(|_| node <= plan.nodes).map(NodeId).collect(),
             groups: vec![GroupId::GLOBAL, GroupId::REGION],
             profile: plan.profile,
             root_key: RootKey([7; 32]),
@@ -335,6 +335,7 @@ impl Cluster {
             self.queue_at(at, Item::Wake { client: number, token });
         }
         for (node, id, request) in sends {
+            self.on_asked(node, &request);
             if self.clients[number].is_gateway() {
                 self.send_inside(number, node, id, request);
                 continue;
@@ -422,21 +423,6 @@ impl Item {
             | Item::Store { node, .. } => Some(*node),
             Item::Disk { .. } | Item::Start { .. } | Item::Wake { .. } | Item::Answer { .. } | Item::Trouble(_) => None,
         }
-    }
-}
-
-fn brief_reply(reply: &Reply) -> String {
-    match reply {
-        Reply::Stripe(bytes) => format!("stripe of {} bytes {:08x}", bytes.len(), super::brief::fingerprint(bytes)),
-        Reply::Answer(_)
-        | Reply::Queried(_)
-        | Reply::Begun
-        | Reply::StripeStored
-        | Reply::Opened(_)
-        | Reply::Refused(_)
-        | Reply::Closed
-        | Reply::Status(_)
-        | Reply::Unavailable(_) => format!("{reply:?}"),
     }
 }
 

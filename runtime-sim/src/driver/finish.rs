@@ -1,7 +1,8 @@
 //! The course of a run: storm, healing, and the questions that are asked afterwards.
 //!
 //! - `LIVE-1` After the world has healed, every key and object can be read within [`HEALING_MICROS`].
-//! - `LIVE-2` After the same time all replicas have applied the same entries.
+//! - `LIVE-2` After the same time all members of a group have applied the same entries.
+//! - `LIVE-3` And they agree on who is one, with no change left incomplete.
 //! - `LEAK-1` On a node without damage, no shard remains that no object names, once its preparation has expired.
 
 use super::cluster::{Cluster, Item, Outcome};
@@ -11,9 +12,12 @@ use crate::check::Complaint;
 use crate::check::canonical::{CanonicalLog, Replica};
 use crate::client::keys::KeyClient;
 use crate::client::objects::ObjectClient;
+use crate::client::operator::Operator;
 use crate::client::reader::Reader;
 use crate::world::{MILLIS, SECONDS};
+use anvil_core::node::GroupStatus;
 use anvil_core::raft::Role;
+use anvil_core::types::{GroupId, LogPosition, NodeId};
 
 /// How long a healed cluster may take.
 const HEALING_MICROS: u64 = 60 * SECONDS;
@@ -45,6 +49,9 @@ impl Cluster {
         }
         for (number, habits) in (0..).zip(self.plan.object_clients.clone()) {
             self.clients.push(Box::new(ObjectClient::new(seed, number, first, habits)));
+        }
+        for (number, habits) in (0..).zip(self.plan.operators.clone()) {
+            self.clients.push(Box::new(Operator::new(seed, number, habits)));
         }
         for client in 0..self.clients.len() {
             self.queue(300 * MILLIS, Item::Wake { client, token: 0 });
@@ -102,7 +109,7 @@ impl Cluster {
         Ok((objects > 0).then_some(shards))
     }
 
-    /// `LIVE-2` and `LEAK-1`.
+    /// `LIVE-2`, `LIVE-3` and `LEAK-1`.
     async fn settle(&mut self, shards: Option<u64>) -> Outcome {
         let leaks_are_watched = !self.plan.damage.shards && !self.plan.damage.treachery;
         let expected = shards.filter(|_| leaks_are_watched && self.plan.nodes == 1);
@@ -114,7 +121,7 @@ impl Cluster {
             let sights = self.look().await?;
             match settled(&sights, expected) {
                 Ok(()) => {
-                    let replicas: Vec<Replica> = sights.into_iter().map(|(node, sight)| replica(node, sight)).collect();
+                    let replicas: Vec<Replica> = sights.iter().flat_map(replicas).collect();
                     return CanonicalLog::check_rows(&replicas);
                 }
                 Err(why) => unsettled = why,
@@ -151,17 +158,14 @@ impl Cluster {
     }
 }
 
-/// Whether all that run have a leader, have applied the same, and hold no shard too many.
+/// Whether the members of each group that run have a leader, agree with it, and hold no shard too many.
 fn settled(sights: &[(u64, Sight)], expected_shards: Option<u64>) -> Result<(), String> {
     let Some((_, first)) = sights.first() else { return Err("nobody runs".to_string()) };
-    if let Some((node, other)) = sights.iter().find(|(_, sight)| sight.applied != first.applied) {
-        return Err(format!("node {node} applied {:?}, others {:?}", other.applied, first.applied));
-    }
     for group in first.status.groups.iter().map(|status| status.group) {
-        let leads = |sight: &Sight| sight.status.groups.iter().any(|of| of.group == group && of.role == Role::Leader);
-        if !sights.iter().any(|(_, sight)| leads(sight)) {
-            return Err(format!("group {group} has no leader"));
-        }
+        let of_group = |sight: &Sight| sight.status.groups.iter().find(|of| of.group == group).cloned();
+        let seen: Vec<(u64, GroupStatus)> =
+            sights.iter().filter_map(|(node, sight)| Some((*node, of_group(sight)?))).collect();
+        agree(group, &seen)?;
     }
     if let Some(expected) = expected_shards {
         for (node, sight) in sights {
@@ -177,8 +181,38 @@ fn settled(sights: &[(u64, Sight)], expected_shards: Option<u64>) -> Result<(), 
     Ok(())
 }
 
-fn replica(node: u64, sight: Sight) -> Replica {
-    Replica { node, applied: sight.applied, rows_hash: sight.rows_hash }
+/// `LIVE-2` and `LIVE-3`, of one group.
+fn agree(group: GroupId, seen: &[(u64, GroupStatus)]) -> Result<(), String> {
+    let leaders = seen.iter().filter(|(_, status)| status.role == Role::Leader);
+    let Some((leader, first)) = leaders.max_by_key(|(_, status)| status.term) else {
+        return Err(format!("group {group} has no leader"));
+    };
+    // LIVE-3
+    if !first.outgoing.is_empty() {
+        return Err(format!("group {group} is still joint: {first:?}"));
+    }
+    let is_member = |node: u64| first.voters.contains(&NodeId(node)) || first.learners.contains(&NodeId(node));
+    for (node, other) in seen.iter().filter(|(node, _)| is_member(*node)) {
+        let members = |of: &GroupStatus| (of.voters.clone(), of.outgoing.clone(), of.learners.clone());
+        if members(other) != members(first) {
+            return Err(format!("group {group}: node {node} knows {other:?}, its leader {leader} {first:?}"));
+        }
+        // LIVE-2
+        if other.applied != first.applied {
+            let (applied, others) = (other.applied, first.applied);
+            return Err(format!("group {group}: node {node} applied {applied}, its leader {leader} {others}"));
+        }
+    }
+    Ok(())
+}
+
+/// What a node holds of each group.
+fn replicas((node, sight): &(u64, Sight)) -> Vec<Replica> {
+    let of_group = |(group, position): &(GroupId, LogPosition)| {
+        let rows_hash = sight.rows_hashes.get(group).copied().expect("each group's rows are hashed");
+        Replica { node: *node, applied: vec![(*group, *position)], rows_hash }
+    };
+    sight.applied.iter().map(of_group).collect()
 }
 
 fn micros(duration: std::time::Duration) -> u64 {

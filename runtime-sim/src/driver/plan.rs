@@ -2,6 +2,7 @@
 
 use crate::client::keys::KeyHabits;
 use crate::client::objects::ObjectHabits;
+use crate::client::operator::OperatorHabits;
 use crate::world::rates::{DiskRates, NetworkRates, TroubleRates};
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
@@ -12,8 +13,10 @@ use std::time::Duration;
 pub struct Plan {
     /// The seed of every stream.
     pub seed: u64,
-    /// Voters.
+    /// Voters at the start.
     pub nodes: u64,
+    /// Nodes beside them that wait to be added.
+    pub spares: u64,
     /// Drives of each node.
     pub drives: u16,
     /// How stripes are cut.
@@ -38,6 +41,8 @@ pub struct Plan {
     pub key_clients: Vec<KeyHabits>,
     /// Clients of objects.
     pub object_clients: Vec<ObjectHabits>,
+    /// Operators, who change who replicates and who leads.
+    pub operators: Vec<OperatorHabits>,
     /// Timers and thresholds of the nodes.
     pub node: NodePlan,
     /// Planted bugs.

@@ -78,7 +78,8 @@ pub(super) enum Done {
 pub(super) struct Sight {
     pub(super) status: Status,
     pub(super) applied: Vec<(GroupId, LogPosition)>,
-    pub(super) rows_hash: u64,
+    /// A hash of each group's rows.
+    pub(super) rows_hashes: BTreeMap<GroupId, u64>,
 }
 
 #[derive(Debug)]
@@ -174,8 +175,14 @@ impl Process {
         for group in &self.groups {
             applied.push((*group, self.store.applied(*group).map_err(words)?));
         }
-        let rows_hash = fingerprint_rows(&self.store.rows().map_err(words)?);
-        Ok(Sight { status: self.node.status(), applied, rows_hash })
+        let rows = self.store.rows().map_err(words)?;
+        // A row's key begins with its group (docs/formats/rows.md).
+        let rows_of = |group: &GroupId| {
+            let prefix = group.0.to_be_bytes();
+            rows.iter().filter(move |(key, _)| key.starts_with(&prefix))
+        };
+        let rows_hashes = self.groups.iter().map(|group| (*group, fingerprint_rows(rows_of(group)))).collect();
+        Ok(Sight { status: self.node.status(), applied, rows_hashes })
     }
 }
 
@@ -188,9 +195,10 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
     super::machine::lock(&order.disks[0]).begin_state();
     let store = StateStore::with_backend(SimBackend::new(Arc::clone(&order.disks[0])), CACHE_BYTES).map_err(words)?;
     super::machine::lock(&order.disks[0]).finish_state();
-    let mut applied = BTreeMap::new();
+    let (mut applied, mut memberships) = (BTreeMap::new(), BTreeMap::new());
     for group in &config.groups {
         applied.insert(*group, store.applied(*group).map_err(words)?);
+        memberships.extend(store.membership(*group).map_err(words)?.map(|membership| (*group, membership)));
     }
     let log_config =
         log::Config { cluster: order.cluster, node: config.node, segment_size: order.segment_size, planted };
@@ -217,7 +225,7 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
     }
     let groups = config.groups.clone();
     let mut effects = Vec::new();
-    let node = Node::new(config, Boot { log, stores, applied }, order.now, &mut effects).map_err(words)?;
+    let node = Node::new(config, Boot { log, stores, applied, memberships }, order.now, &mut effects).map_err(words)?;
     Ok((Process { node, store, groups, planted }, effects))
 }
 

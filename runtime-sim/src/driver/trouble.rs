@@ -6,6 +6,8 @@ use crate::chance::Chance;
 use crate::world::MILLIS;
 use crate::world::atlas::Target;
 use crate::world::network::Partition;
+use anvil_core::node::Request;
+use anvil_core::raft::Change;
 use anvil_core::types::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,16 +30,26 @@ pub(super) enum Trouble {
     Depose(u64),
     /// A node that may have just voted loses power for a moment.
     Upset(u64),
+    /// These nodes, a bit for each, lose sight of the others while the members of a group change.
+    Split(u64),
+    /// Links are mended.
+    Mend,
 }
 
 /// How soon after a candidacy a voter loses power, at the latest: while the record of its vote is on its way to disk.
 const UPSET_MICROS_MAX: u64 = 30 * MILLIS;
+
+/// How long a new learner is given to catch up before it is cut off, at most.
+const LEARNING_MICROS_MAX: u64 = 400 * MILLIS;
+/// How long a partition along a change of members lasts, at most.
+const SPLIT_MICROS_MAX: u64 = 1_500 * MILLIS;
 
 /// How often each kind strikes, and the streams that say where.
 #[derive(Debug)]
 pub(super) struct Troubles {
     kinds: BTreeMap<Trouble, (u64, Chance)>,
     elections: Chance,
+    changes: Chance,
 }
 
 impl Troubles {
@@ -56,6 +68,7 @@ impl Troubles {
         Troubles {
             kinds: kinds.into_iter().map(|(kind, mean)| (kind, (mean, stream(kind)))).collect(),
             elections: Chance::named(plan.seed, "trouble elections"),
+            changes: Chance::named(plan.seed, "trouble changes"),
         }
     }
 }
@@ -102,6 +115,25 @@ impl Cluster {
         }
     }
 
+    /// A request leaves for a node. A change of members is dangerous while some of them know of it and others do not, so
+    /// that is when those who gain by it are sometimes cut off from the rest.
+    pub(super) fn on_asked(&mut self, node: u64, request: &Request) {
+        let Request::ChangeMembership { change, .. } = request else { return };
+        let rates = self.plan.trouble;
+        let chance = &mut self.troubles.changes;
+        let splits = chance.hits(rates.split_per_million) && !self.healed;
+        let after = chance.below(rates.split_micros_max.max(1));
+        let (side, after) = match change {
+            Change::SetVoters(voters) => (voters.iter().fold(0, |side, voter| side | 1 << voter.0), after),
+            // The learner has to catch up before it matters.
+            Change::AddLearner(learner) => (1 << learner.0, after + chance.below(LEARNING_MICROS_MAX)),
+            Change::RemoveLearner(_) => return,
+        };
+        if splits {
+            self.queue(after, Item::Trouble(Trouble::Split(side | 1 << node)));
+        }
+    }
+
     pub(super) async fn strike_with(&mut self, kind: Trouble) -> Outcome {
         if self.healed {
             return Ok(());
@@ -125,6 +157,21 @@ impl Cluster {
                 return self.lose_power_for(node, MILLIS).await;
             }
             Trouble::Upset(_) => return Ok(()),
+            Trouble::Split(side) => {
+                let side = self.numbers.iter().copied().filter(|number| side & (1 << number) != 0).collect();
+                let partition = Partition::Symmetric { side };
+                self.note(format_args!("network"), format_args!("{partition:?}"));
+                self.strike("a partition along a change of members");
+                self.network.set_partition(partition);
+                let after = self.troubles.changes.between(100 * MILLIS, SPLIT_MICROS_MAX);
+                self.queue(after, Item::Trouble(Trouble::Mend));
+                return Ok(());
+            }
+            Trouble::Mend => {
+                self.note(format_args!("network"), format_args!("{:?}", Partition::Whole));
+                self.network.set_partition(Partition::Whole);
+                return Ok(());
+            }
             Trouble::PowerLoss
             | Trouble::Death
             | Trouble::Pause
@@ -151,7 +198,12 @@ impl Cluster {
                 self.strike("death of a process");
                 self.lose_process(node).await?;
             }
-            Trouble::PowerLoss | Trouble::Death | Trouble::Depose(_) | Trouble::Upset(_) => {}
+            Trouble::PowerLoss
+            | Trouble::Death
+            | Trouble::Depose(_)
+            | Trouble::Upset(_)
+            | Trouble::Split(_)
+            | Trouble::Mend => {}
             Trouble::Pause => {
                 let longest = self.plan.trouble.pause_micros_max.max(MILLIS);
                 let pause = self.chance_of(kind).between(MILLIS, longest);

@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::log::record::{Follows, Record, Records};
 use crate::log::{Event, Log, batch, record};
-use crate::types::{Entry, GroupId, NodeId, Payload, PersistId, Term};
+use crate::types::{Entry, GroupId, Membership, NodeId, Payload, PersistId, Term};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -69,6 +69,8 @@ fn any_record() -> impl Strategy<Value = Record> {
     let payload = prop_oneof![
         Just(Payload::Noop),
         prop::collection::vec(any::<u8>(), 0..600).prop_map(|bytes| Payload::Command(bytes.into())),
+        prop::collection::vec(any::<u64>().prop_map(NodeId), 0..5)
+            .prop_map(|voters| Payload::Membership(Membership::of(&voters))),
     ];
     let checkpoint = (hard_state.clone(), position.clone(), position.clone()).prop_map(|(hard_state, one, other)| {
         record::GroupCheckpoint { hard_state, base: one.min(other), last: one.max(other) }
@@ -142,6 +144,24 @@ proptest! {
         let bytes = Bytes::from(bytes);
         let decoded: Vec<_> = Records::of(&bytes).take_while(Option::is_some).collect();
         prop_assert!(decoded.len() <= bytes.len());
+    }
+}
+
+#[test]
+fn a_membership_entry_has_its_golden_bytes() {
+    let membership = Membership::of(&[NodeId(1), NodeId(2)]);
+    let entry = Entry { position: position(5, 2), payload: Payload::Membership(membership) };
+    let mut bytes = Vec::new();
+    record::put_entry(&mut bytes, GroupId(1), &entry);
+    let shown: String = bytes.iter().fold(String::new(), |text, byte| text + &alloc::format!("{byte:02x} "));
+    assert!(PAGE.replace('\n', " ").contains(shown.trim()), "the page lacks the bytes of the entry: {shown}");
+    let bytes = Bytes::from(bytes);
+    assert_eq!(Records::of(&bytes).next(), Some(Some(Record::Entry(GroupId(1), entry))));
+    // A kind that nobody has written is damage, and so is a membership that is none.
+    for (at, value) in [(21, 3), (26, 2)] {
+        let mut changed = bytes.to_vec();
+        changed[at] = value;
+        assert_eq!(Records::of(&changed.into()).next(), Some(None), "byte {at}");
     }
 }
 

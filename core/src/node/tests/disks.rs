@@ -124,7 +124,11 @@ pub(super) fn recover(config: &Config, disks: &Disks) -> Boot {
         .groups
         .iter()
         .map(|group| (*group, state::applied(*group, &disks.checkpointed).expect("rows in memory are not damaged")));
-    Boot { log, stores: stores.collect(), applied: applied.collect() }
+    let memberships = config.groups.iter().filter_map(|group| {
+        let membership = state::membership(*group, &disks.checkpointed).expect("memory does not fail");
+        Some((*group, membership?))
+    });
+    Boot { log, stores: stores.collect(), applied: applied.collect(), memberships: memberships.collect() }
 }
 
 fn slice(bytes: &[u8], offset: u64, length: u32) -> Bytes {

@@ -5,7 +5,7 @@
 //! committed (§5.4.3). `RAFT-9`, no read older than what was committed when it was asked, stands where reads are
 //! answered, in `world`.
 
-use super::world::{Machine, World};
+use super::world::World;
 use crate::raft::{AppendOutcome, Message, Role};
 use crate::types::{Entry, HardState, LogIndex, NodeId, Payload, Term};
 use alloc::collections::BTreeMap;
@@ -17,6 +17,9 @@ fn payload_digest(payload: &Payload) -> u64 {
         Payload::Noop => 1,
         Payload::Command(bytes) => {
             bytes.iter().take(16).fold(bytes.len() as u64 + 2, |digest, byte| mix(digest, u64::from(*byte)))
+        }
+        Payload::Membership(membership) => {
+            membership.encode().iter().fold(3, |digest, byte| mix(digest, u64::from(*byte)))
         }
     }
 }
@@ -39,7 +42,7 @@ impl World {
                 let on_disk = HardState { term: *term, vote: Some(to) };
                 assert_eq!(disk.hard_state, on_disk, "RAFT-2: node {id} said a vote that is not on its disk");
             }
-            Message::RequestVote { term, last_log } => {
+            Message::RequestVote { term, last_log, .. } => {
                 assert_eq!(disk.hard_state, HardState { term: *term, vote: Some(id) }, "RAFT-7: ballot not durable");
                 assert!(disk.has(*last_log), "RAFT-7: node {id} boasts of an entry that is not on its disk");
             }
@@ -48,7 +51,9 @@ impl World {
                 assert!(disk.hard_state.term >= *term, "RAFT-2: node {id} answers in a term that is not on its disk");
                 assert!(disk.last().index >= *matched, "RAFT-8: node {id} acknowledges more than it has on disk");
             }
-            Message::AppendEntries { term, .. } | Message::InstallSnapshot { term, .. } => {
+            Message::AppendEntries { term, .. }
+            | Message::InstallSnapshot { term, .. }
+            | Message::TimeoutNow { term } => {
                 assert_eq!(self.leaders.get(term), Some(&id), "RAFT-1: only the leader of a term replicates");
             }
             Message::PreVote { .. }
@@ -65,7 +70,11 @@ impl World {
         assert_eq!(entry.position.index, node.machine.position.index.next(), "RAFT-11: node {id} skips or repeats");
         assert!(node.disk.has(entry.position), "RAFT-11: node {id} applies an entry that is not on its disk");
         let digest = entry_digest(node.machine.digest, &entry);
-        node.machine = Machine { position: entry.position, digest };
+        node.machine.position = entry.position;
+        node.machine.digest = digest;
+        if let Payload::Membership(membership) = &entry.payload {
+            node.machine.membership = Some(membership.clone());
+        }
         let (known, known_digest) = self.canonical.entry(entry.position.index).or_insert((entry.clone(), digest));
         assert_eq!(known.position, entry.position, "state machine safety: node {id} applies another entry");
         assert_eq!(*known_digest, digest, "state machine safety: node {id} applied another history");

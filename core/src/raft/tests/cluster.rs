@@ -1,13 +1,17 @@
 //! Random histories of three and five replicas: messages are lost, repeated and reordered, links are cut, nodes crash
 //! with whatever their disks had taken, state machines are checkpointed, logs are cut, snapshots travel. The world
-//! checks safety all along; when the faults end, the group must agree again.
+//! checks safety all along; when the faults end, the group must agree again. In some histories an operator changes who
+//! replicates and who leads, all the while.
 
 extern crate std;
 
+use super::world::Answer;
 use super::world::{ELECTION_TIMEOUT, HEARTBEAT_INTERVAL, InFlight, Options, World};
-use crate::raft::Role;
-use crate::types::{LogIndex, NodeId};
+use crate::raft::{Change, Effect, Role};
+use crate::types::{LogIndex, NodeId, Payload};
 use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -32,6 +36,8 @@ struct Chaos {
     crashes: u64,
     /// Whether messages overtake each other.
     reorders: bool,
+    /// In how many of 1,000 actions an operator does something.
+    changes: usize,
 }
 
 /// What happened in a history, so that a test can tell that it was not a quiet one.
@@ -41,10 +47,12 @@ struct Tally {
     applied: usize,
     snapshots: usize,
     reads: usize,
+    memberships: usize,
+    transfers: usize,
 }
 
 impl Chaos {
-    fn new(ids: &[u64], seed: u64) -> Chaos {
+    fn new(ids: &[u64], spares: &[u64], seed: u64) -> Chaos {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let options = Options {
             seed,
@@ -57,7 +65,7 @@ impl Chaos {
         let crashes = [0, 50, 200, 700][below(&mut random, 4)];
         let reorders = random.next_u64().is_multiple_of(2);
         Chaos {
-            world: World::new(ids, options),
+            world: World::with_spares(ids, spares, options),
             random,
             cut: BTreeSet::new(),
             large: Bytes::from(vec![7; LARGE + 10_000]),
@@ -66,6 +74,7 @@ impl Chaos {
             repetition,
             crashes,
             reorders,
+            changes: if spares.is_empty() { 0 } else { 40 },
         }
     }
 
@@ -79,6 +88,10 @@ impl Chaos {
     }
 
     fn act(&mut self) {
+        if self.below(1000) < self.changes {
+            self.operate();
+            return;
+        }
         match self.below(100) {
             0..45 => self.deliver(),
             45..65 => {
@@ -113,6 +126,43 @@ impl Chaos {
             97 => self.change_links(),
             _ => self.crash_or_restart(),
         }
+    }
+
+    /// Asks for another membership or another leader, sensibly or not.
+    fn operate(&mut self) {
+        let leader = self.world.leader();
+        let id = if let Some(leader) = leader { leader } else { self.any_node() };
+        if !self.world.is_up(id) {
+            return;
+        }
+        let other = self.any_node();
+        let membership = self.world.raft(id).membership().clone();
+        let mut voters: BTreeSet<NodeId> = membership.voters().iter().copied().collect();
+        let change = match self.below(8) {
+            0 | 1 => Change::AddLearner(other),
+            2 => Change::RemoveLearner(other),
+            3 => {
+                voters.remove(&other);
+                Change::SetVoters(voters)
+            }
+            4 => {
+                self.world.transfer(id, other);
+                return;
+            }
+            // Learners take the places of some voters.
+            _ => {
+                let leaving = self.below(voters.len().max(1));
+                voters = voters.into_iter().skip(leaving).chain(membership.learners().iter().copied()).collect();
+                Change::SetVoters(voters)
+            }
+        };
+        self.world.change(id, change);
+    }
+
+    /// Who replicates the group, as its leader says; everyone while there is none.
+    fn members(&self) -> Vec<NodeId> {
+        let leader = self.world.leader().map(|leader| self.world.raft(leader).membership().nodes());
+        leader.map_or_else(|| self.world.ids(), |nodes| nodes.into_iter().collect())
     }
 
     /// Commands are told apart by their size, so that large ones need no memory of their own.
@@ -186,7 +236,8 @@ impl Chaos {
         let mut target: Option<LogIndex> = None;
         for _ in 0..400 {
             self.world.settle(&ids);
-            let applied = ids.iter().map(|id| self.world.node(*id).machine.position.index).min();
+            let members = self.members();
+            let applied = members.iter().map(|id| self.world.node(*id).machine.position.index).min();
             if target.is_some_and(|target| applied >= Some(target)) {
                 self.check_agreement();
                 return;
@@ -201,14 +252,25 @@ impl Chaos {
             }
             self.world.elapse(HEARTBEAT_INTERVAL / 5);
         }
-        panic!("seed {seed}: the group did not recover in {:?}", ELECTION_TIMEOUT * 400 / 15);
+        let shown = ids.iter().map(|id| {
+            let raft = self.world.raft(*id);
+            let (role, term, last, commit) = (raft.role(), raft.term(), raft.last(), raft.commit());
+            format!("{id}: {role:?} {term} {last:?} commit {commit}, {:?}\n", raft.membership())
+        });
+        let shown: String = shown.collect();
+        panic!("seed {seed}: the group did not recover in {:?}\n{shown}", ELECTION_TIMEOUT * 400 / 15);
     }
 
     fn check_agreement(&self) {
+        let leader = self.world.raft(self.world.leader().expect("a healed group has a leader"));
+        assert!(!leader.membership().is_joint(), "a healed group completes its change");
+        for id in leader.membership().nodes() {
+            assert_eq!(self.world.raft(id).membership(), leader.membership(), "node {id} has another membership");
+        }
         self.world.check_log_matching();
         let suspects: u64 = self.world.ids().iter().map(|id| self.world.raft(*id).suspect_messages()).sum();
         assert_eq!(suspects, 0, "correct replicas took each other for liars");
-        let leaders = self.world.ids().into_iter().filter(|id| self.world.raft(*id).role() == Role::Leader).count();
+        let leaders = self.members().into_iter().filter(|id| self.world.raft(*id).role() == Role::Leader).count();
         assert_eq!(leaders, 1, "a healed group has one leader");
     }
 }
@@ -218,41 +280,44 @@ fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
     usize::try_from(random.next_u64() % bound).expect("less than a small number")
 }
 
-fn run(ids: &[u64], seed: u64, actions: usize) -> Tally {
-    let mut chaos = Chaos::new(ids, seed);
+fn run(ids: &[u64], spares: &[u64], seed: u64, actions: usize) -> Tally {
+    let mut chaos = Chaos::new(ids, spares, seed);
     let mut tally = Tally::default();
     for nth in 0..actions {
         chaos.act();
         if nth % 64 == 0 {
             chaos.world.check_log_matching();
         }
-        tally.snapshots += chaos
-            .world
-            .seen
-            .drain(..)
-            .filter(|(_, effect)| matches!(effect, crate::raft::Effect::InstallSnapshot { .. }))
-            .count();
+        tally.snapshots +=
+            chaos.world.seen.drain(..).filter(|(_, effect)| matches!(effect, Effect::InstallSnapshot { .. })).count();
     }
     chaos.check_liveness(seed);
     tally.terms = chaos.world.leaders.len();
     tally.applied = chaos.world.canonical.len();
     let answers: Vec<_> = chaos.world.answers.values().flatten().collect();
-    tally.reads = answers.iter().filter(|answer| matches!(answer, super::world::Answer::ReadReady(_))).count();
+    tally.reads = answers.iter().filter(|answer| matches!(answer, Answer::ReadReady(_))).count();
+    tally.transfers = answers.iter().filter(|answer| matches!(answer, Answer::TransferBegun)).count();
+    let payloads = chaos.world.canonical.values().map(|(entry, _)| &entry.payload);
+    tally.memberships = payloads.filter(|payload| matches!(payload, Payload::Membership(_))).count();
     tally
 }
 
 /// Runs many histories, and makes sure that together they were eventful.
-fn run_all(ids: &[u64], seeds: core::ops::Range<u64>, actions: usize) {
+fn run_all(ids: &[u64], spares: &[u64], seeds: core::ops::Range<u64>, actions: usize) {
     let mut all = Tally::default();
     let count = usize::try_from(seeds.end - seeds.start).expect("a small number");
     for seed in seeds {
-        let tally = run(ids, seed, actions);
+        let tally = run(ids, spares, seed, actions);
         all.terms += tally.terms;
         all.applied += tally.applied;
         all.snapshots += tally.snapshots;
         all.reads += tally.reads;
+        all.memberships += tally.memberships;
+        all.transfers += tally.transfers;
     }
-    let Tally { terms, applied, snapshots, reads } = all;
+    let Tally { terms, applied, snapshots, reads, memberships, transfers } = all;
+    assert!(spares.is_empty() || memberships > count * 5, "few changes of membership: {memberships}");
+    assert!(spares.is_empty() || transfers > count, "few transfers: {transfers}");
     assert!(terms > count * 2, "few elections: {terms}");
     assert!(applied > count * 40, "few entries: {applied}");
     // A group of two commits nothing without both, so nobody falls behind what the other has cut.
@@ -262,17 +327,23 @@ fn run_all(ids: &[u64], seeds: core::ops::Range<u64>, actions: usize) {
 
 #[test]
 fn three_replicas_agree_through_faults_and_recover() {
-    run_all(&[1, 2, 3], 0..100, 4000);
+    run_all(&[1, 2, 3], &[], 0..100, 4000);
 }
 
 #[test]
 fn five_replicas_agree_through_faults_and_recover() {
-    run_all(&[1, 2, 3, 4, 5], 1000..1060, 6000);
+    run_all(&[1, 2, 3, 4, 5], &[], 1000..1060, 6000);
 }
 
 #[test]
 fn two_replicas_agree_through_faults_and_recover() {
-    run_all(&[1, 2], 2000..2040, 3000);
+    run_all(&[1, 2], &[], 2000..2040, 3000);
+}
+
+#[test]
+fn replicas_that_come_and_go_agree_through_faults_and_recover() {
+    run_all(&[1, 2, 3], &[4, 5], 3000..3060, 5000);
+    run_all(&[1], &[2, 3, 4], 4000..4040, 5000);
 }
 
 /// `ANVIL_RAFT_SEEDS=from..to` hunts through more seeds than the other tests do.
@@ -281,7 +352,8 @@ fn more_seeds_on_request() {
     let wanted = std::env::var("ANVIL_RAFT_SEEDS").unwrap_or("5000..5004".into());
     let (from, to) = wanted.split_once("..").expect("ANVIL_RAFT_SEEDS is from..to");
     for seed in from.parse().expect("a number")..to.parse().expect("a number") {
-        run(&[1, 2, 3], seed, 4000);
-        run(&[1, 2, 3, 4, 5], seed, 6000);
+        run(&[1, 2, 3], &[], seed, 4000);
+        run(&[1, 2, 3, 4, 5], &[], seed, 6000);
+        run(&[1, 2, 3], &[4, 5], seed, 5000);
     }
 }

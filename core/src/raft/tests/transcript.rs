@@ -3,7 +3,7 @@
 //! that begin with `expect` are claims that no blessing changes.
 //!
 //! ```text
-//! nodes 1 2 3 [batch=BYTES] [window=APPENDS] [busy=BYTES]
+//! nodes 1 2 3 [+4 ...] [batch=BYTES] [window=APPENDS] [busy=BYTES]     a node with a plus waits to be added
 //! timeout N            the clock moves to N's deadline and N is woken; nobody else is
 //! elapse MS            the clock moves, nobody is woken
 //! deliver A->B [COUNT] the oldest messages of the link, or all that are under way
@@ -11,7 +11,8 @@
 //! persist N [COUNT]    the oldest orders to N's disk are done, or all
 //! settle N N ...       deliver, persist and work among these nodes until nothing is left (only results are shown)
 //! propose N TEXT [BYTES]   read N   checkpoint N   work N   crash N   restart N
-//! expect N is ROLE TERM | N commit I | N applied I | N base P | N log P P ... | N vote N | A->B MESSAGE | A->B nothing
+//! change N learn M | change N unlearn M | change N voters M M ...     transfer N M
+//! expect N is ROLE TERM | N members M M ... [outgoing M ...] [learners M ...] | N commit I | N applied I | N base P | N log P P ... | N vote N | A->B MESSAGE | A->B nothing
 //! expect rR ANSWER     the last answer to the Rth request
 //! ```
 //! Positions are `index@term`.
@@ -20,8 +21,8 @@ extern crate std;
 
 use super::world::{Answer, InFlight, Options, World};
 use crate::planted::Planted;
-use crate::raft::{AppendOutcome, Effect, Message, Refusal};
-use crate::types::{Entry, LogPosition, NodeId, Payload, RequestId};
+use crate::raft::{AppendOutcome, Change, Effect, Message, Refusal};
+use crate::types::{Entry, LogPosition, Membership, NodeId, Payload, RequestId};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -126,6 +127,18 @@ impl Interpreter {
             ["read", id] => {
                 self.world.read(node(id, place));
             }
+            ["change", id, rest @ ..] => {
+                let change = match rest {
+                    ["learn", other] => Change::AddLearner(node(other, place)),
+                    ["unlearn", other] => Change::RemoveLearner(node(other, place)),
+                    ["voters", ids @ ..] => Change::SetVoters(ids.iter().map(|id| node(id, place)).collect()),
+                    _ => panic!("{place}: no such change"),
+                };
+                self.world.change(node(id, place), change);
+            }
+            ["transfer", id, to] => {
+                self.world.transfer(node(id, place), node(to, place));
+            }
             ["checkpoint", id] => self.world.checkpoint(node(id, place)),
             ["work", id] => self.world.work(node(id, place)),
             ["crash", id] => self.world.crash(node(id, place), 0, false),
@@ -139,9 +152,10 @@ impl Interpreter {
 
     fn start(&mut self, words: &[&str], place: &str) {
         let mut options = Options { planted: self.planted, ..Options::default() };
-        let mut ids = Vec::new();
+        let (mut ids, mut spares) = (Vec::new(), Vec::new());
         for word in words {
             match word.split_once('=') {
+                None if word.starts_with('+') => spares.push(number(&word[1..], place)),
                 None => ids.push(number(word, place)),
                 Some(("batch", bytes)) => options.append_bytes_max = size(bytes, place),
                 Some(("window", count)) => options.appends_in_flight_max = size(count, place),
@@ -149,7 +163,7 @@ impl Interpreter {
                 Some(_) => panic!("{place}: no such option"),
             }
         }
-        self.world = World::new(&ids, options);
+        self.world = World::with_spares(&ids, &spares, options);
     }
 
     fn deliver(&mut self, link: &str, count: usize, place: &str) {
@@ -179,6 +193,9 @@ impl Interpreter {
                 let raft = self.world.raft(node(id, place));
                 let actual = format!("{:?} {}", raft.role(), raft.term()).to_lowercase();
                 (format!("{role} {term}"), actual)
+            }
+            [id, "members", members @ ..] => {
+                (members.join(" "), show_membership(self.world.raft(node(id, place)).membership()))
             }
             [id, "commit", index] => (index.to_string(), self.world.raft(node(id, place)).commit().to_string()),
             [id, "applied", index] => {
@@ -240,6 +257,9 @@ fn show_entries(entries: &[Entry]) -> String {
                 let text = String::from_utf8_lossy(&bytes[..16]);
                 format!("{}:{}..{}", show_position(entry.position), text.trim(), bytes.len())
             }
+            Payload::Membership(membership) => {
+                format!("{}:({})", show_position(entry.position), show_membership(membership))
+            }
             Payload::Command(bytes) => {
                 format!("{}:{}", show_position(entry.position), String::from_utf8_lossy(bytes))
             }
@@ -248,11 +268,28 @@ fn show_entries(entries: &[Entry]) -> String {
     format!("[{}]", shown.join(" "))
 }
 
+fn show_membership(membership: &Membership) -> String {
+    let list = |name: &str, nodes: &[NodeId]| {
+        let nodes: String = nodes.iter().map(|node| format!(" {node}")).collect();
+        if nodes.is_empty() { nodes } else { format!("{name}{nodes}") }
+    };
+    let lists = [
+        list("", membership.voters()),
+        list(" outgoing", membership.outgoing()),
+        list(" learners", membership.learners()),
+    ];
+    lists.concat().trim().to_string()
+}
+
 fn show_message(message: &Message) -> String {
     match message {
         Message::PreVote { term, last_log } => format!("PreVote t{term} last {}", show_position(*last_log)),
         Message::PreVoteResponse { term, granted } => format!("PreVoteResponse t{term} {}", yes_or_no(*granted)),
-        Message::RequestVote { term, last_log } => format!("RequestVote t{term} last {}", show_position(*last_log)),
+        Message::RequestVote { term, last_log, handover } => {
+            let handover = if *handover { " handover" } else { "" };
+            format!("RequestVote t{term} last {}{handover}", show_position(*last_log))
+        }
+        Message::TimeoutNow { term } => format!("TimeoutNow t{term}"),
         Message::RequestVoteResponse { term, granted } => {
             format!("RequestVoteResponse t{term} {}", yes_or_no(*granted))
         }
@@ -268,7 +305,9 @@ fn show_message(message: &Message) -> String {
             format!("AppendEntriesResponse t{term} rejected {rejected} hint {} round {round}", show_position(*hint))
         }
         Message::InstallSnapshot { term, snapshot } => {
-            format!("InstallSnapshot t{term} at {}", show_position(snapshot.position))
+            let membership =
+                snapshot.membership.as_ref().map(|membership| format!(" ({})", show_membership(membership)));
+            format!("InstallSnapshot t{term} at {}{}", show_position(snapshot.position), membership.unwrap_or_default())
         }
         Message::InstallSnapshotResponse { term, matched } => {
             format!("InstallSnapshotResponse t{term} matched {matched}")
@@ -286,6 +325,7 @@ fn show_refusal(reason: Refusal) -> String {
         Refusal::NotLeader { leader: None } => "refused, nobody leads".to_string(),
         Refusal::Busy => "refused, busy".to_string(),
         Refusal::LostLead => "refused, lost the lead".to_string(),
+        Refusal::Change(why) => format!("refused, {why}"),
     }
 }
 
@@ -293,6 +333,7 @@ fn show_answer(answer: &Answer) -> String {
     match answer {
         Answer::Proposed(position) => format!("proposed {}", show_position(*position)),
         Answer::ReadReady(index) => format!("ready {index}"),
+        Answer::TransferBegun => "handing over".to_string(),
         Answer::Refused(reason) => show_refusal(*reason),
     }
 }
@@ -314,6 +355,7 @@ fn show(node: NodeId, effect: &Effect) -> String {
         Effect::Proposed { id, position } => format!("{node} r{id} proposed {}", show_position(*position)),
         Effect::ReadReady { id, index } => format!("{node} r{id} ready {index}"),
         Effect::Refused { id, reason } => format!("{node} r{id} {}", show_refusal(*reason)),
+        Effect::TransferBegun { id } => format!("{node} r{id} handing over"),
         Effect::TakeSnapshot => format!("{node} take a snapshot"),
         Effect::InstallSnapshot { snapshot } => {
             format!("{node} install the snapshot at {}", show_position(snapshot.position))
@@ -335,6 +377,7 @@ fn show_result(node: NodeId, effect: &Effect) -> Option<String> {
         | Effect::Proposed { .. }
         | Effect::ReadReady { .. }
         | Effect::Refused { .. }
+        | Effect::TransferBegun { .. }
         | Effect::TakeSnapshot
         | Effect::InstallSnapshot { .. }
         | Effect::Became { .. } => Some(show(node, effect)),

@@ -4,7 +4,9 @@ use super::world::{Options, World};
 use crate::raft::log_view::LogView;
 use crate::raft::progress::{Progress, ProgressState};
 use crate::raft::{AppendOutcome, Effect, Event, Message, Refusal, Restored, Role};
-use crate::types::{Entry, HardState, LogIndex, LogPosition, NodeId, Payload, RequestId, Snapshot, Term, Time};
+use crate::types::{
+    Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, RequestId, Snapshot, Term, Time,
+};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -109,13 +111,16 @@ fn reconciling_keeps_a_log_that_has_what_is_applied() {
         base: position(2, 1),
         entries: [entry(3, 1, 1), entry(4, 2, 1)].to_vec(),
         applied: LogIndex(0),
+        membership: None,
     };
-    let kept = restored().reconcile(position(3, 1));
+    let members = Some(Membership::of(&[NodeId(7)]));
+    let kept = restored().reconcile(position(3, 1), members.clone());
+    assert_eq!(kept.membership, members);
     assert_eq!((kept.base, kept.entries.len(), kept.applied), (position(2, 1), 2, LogIndex(3)));
-    let at_base = restored().reconcile(position(2, 1));
+    let at_base = restored().reconcile(position(2, 1), None);
     assert_eq!((at_base.base, at_base.entries.len(), at_base.applied), (position(2, 1), 2, LogIndex(2)));
     for overtaken in [position(4, 3), position(9, 3)] {
-        let void = restored().reconcile(overtaken);
+        let void = restored().reconcile(overtaken, None);
         assert_eq!((void.base, void.entries.len(), void.applied), (overtaken, 0, overtaken.index));
     }
 }
@@ -250,7 +255,7 @@ fn a_snapshot_that_the_log_leads_up_to_keeps_the_log() {
     let entries = [entry(1, 1, 1), entry(2, 1, 1), entry(3, 1, 1)].to_vec();
     let append =
         Message::AppendEntries { term: Term(1), previous: position(0, 0), entries, commit: LogIndex(0), round: 0 };
-    let snapshot = Snapshot { position: position(2, 1), rows: Bytes::new() };
+    let snapshot = Snapshot { position: position(2, 1), membership: None, rows: Bytes::new() };
     let install = Message::InstallSnapshot { term: Term(1), snapshot };
     world.step(own, Event::Receive { from: NodeId(2), message: append });
     world.step(own, Event::Receive { from: NodeId(2), message: install });
@@ -282,7 +287,7 @@ fn a_snapshot_that_the_log_has_left_behind_is_taken_anew() {
     let answer = Message::AppendEntriesResponse { term: Term(1), outcome: matched, round: 0 };
     world.step(own, Event::Receive { from: laggard, message: answer });
     assert!(world.node(own).taking);
-    let old = Snapshot { position: position(1, 1), rows: Bytes::new() };
+    let old = Snapshot { position: position(1, 1), membership: None, rows: Bytes::new() };
     world.node_mut(own).taking = false;
     world.step(own, Event::SnapshotTaken { snapshot: old });
     assert!(world.node(own).taking && world.network.is_empty(), "the old one is of no use");
@@ -305,7 +310,7 @@ fn a_term_that_only_the_snapshot_knows_is_made_durable() {
     world.node_mut(own).checkpoint.position = position(5, 3);
     world.restart(own);
     assert_eq!((world.raft(own).term(), world.raft(own).base()), (Term(3), position(5, 3)));
-    let message = Message::RequestVote { term: Term(3), last_log: position(9, 2) };
+    let message = Message::RequestVote { term: Term(3), last_log: position(9, 2), handover: false };
     world.step(own, Event::Receive { from: NodeId(2), message });
     assert!(world.network.is_empty());
     world.persist(own, 9);

@@ -6,9 +6,9 @@
 extern crate std;
 
 use crate::planted::Planted;
-use crate::raft::{Config, Effect, Event, Message, Raft, Refusal, Restored, Role};
+use crate::raft::{Change, Config, Effect, Event, Message, Raft, Refusal, Restored, Role};
 use crate::types::{
-    Entry, GroupId, HardState, LogIndex, LogPosition, NodeId, PersistId, RequestId, Snapshot, Term, Time,
+    Entry, GroupId, HardState, LogIndex, LogPosition, Membership, NodeId, PersistId, RequestId, Snapshot, Term, Time,
 };
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
@@ -47,11 +47,12 @@ pub(super) struct InFlight {
     pub(super) message: Message,
 }
 
-/// A state machine that remembers only a digest of everything that it applied.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+/// A state machine that remembers only a digest of everything that it applied, and who votes.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Machine {
     pub(super) position: LogPosition,
     pub(super) digest: u64,
+    pub(super) membership: Option<Membership>,
 }
 
 /// The durable log.
@@ -85,11 +86,14 @@ pub(super) struct Node {
 pub(super) enum Answer {
     Proposed(LogPosition),
     ReadReady(LogIndex),
+    TransferBegun,
     Refused(Refusal),
 }
 
 pub(super) struct World {
     pub(super) options: Options,
+    /// Who votes at first. The other nodes wait to be added.
+    voters: Vec<NodeId>,
     pub(super) now: Time,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) network: Vec<InFlight>,
@@ -148,8 +152,14 @@ impl Disk {
 
 impl World {
     pub(super) fn new(ids: &[u64], options: Options) -> World {
+        World::with_spares(ids, &[], options)
+    }
+
+    pub(super) fn with_spares(voters: &[u64], spares: &[u64], options: Options) -> World {
+        let ids = || voters.iter().chain(spares);
         let mut world = World {
             options,
+            voters: voters.iter().copied().map(NodeId).collect(),
             now: Time(1_000_000),
             nodes: BTreeMap::new(),
             network: Vec::new(),
@@ -160,7 +170,7 @@ impl World {
             seen: Vec::new(),
             next_request: 0,
         };
-        for id in ids {
+        for id in ids() {
             let node = Node {
                 raft: None,
                 disk: Disk::default(),
@@ -174,7 +184,7 @@ impl World {
             };
             world.nodes.insert(NodeId(*id), node);
         }
-        for id in ids {
+        for id in ids() {
             world.restart(NodeId(*id));
         }
         world
@@ -207,7 +217,8 @@ impl World {
 
     /// Starts a node from what its disk and its checkpoint hold.
     pub(super) fn restart(&mut self, id: NodeId) {
-        let (voters, now, options) = (self.ids(), self.now, self.options);
+        let (now, options) = (self.now, self.options);
+        let voters = if self.voters.contains(&id) { self.voters.clone() } else { Vec::new() };
         let node = self.node_mut(id);
         assert!(node.raft.is_none(), "only a node that is down starts");
         node.lives += 1;
@@ -224,10 +235,11 @@ impl World {
             planted: options.planted,
         };
         let Disk { hard_state, base, entries } = node.disk.clone();
-        let restored = Restored { hard_state, base, entries, applied: LogIndex(0) }.reconcile(node.checkpoint.position);
+        let restored = Restored { hard_state, base, entries, ..Restored::default() };
+        let restored = restored.reconcile(node.checkpoint.position, node.checkpoint.membership.clone());
         let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(id.0 * 1009).wrapping_add(node.lives);
         node.last_persist = PersistId(0);
-        node.machine = node.checkpoint;
+        node.machine = node.checkpoint.clone();
         node.raft = Some(Raft::new(config, restored, seed, now));
     }
 
@@ -242,7 +254,7 @@ impl World {
         if let Some(snapshot) = node.installing.take().filter(|_| installed) {
             node.checkpoint = machine_of(&snapshot);
         }
-        node.machine = node.checkpoint;
+        node.machine = node.checkpoint.clone();
     }
 
     pub(super) fn step(&mut self, id: NodeId, event: Event) {
@@ -279,6 +291,7 @@ impl World {
                 assert!(index >= *asked, "RAFT-9: a read at {index} misses what was committed at {asked} before it");
                 self.answer(id, Answer::ReadReady(index));
             }
+            Effect::TransferBegun { id } => self.answer(id, Answer::TransferBegun),
             Effect::TakeSnapshot => {
                 let node = self.node_mut(id);
                 assert!(!node.taking, "a snapshot is asked for once at a time");
@@ -361,6 +374,18 @@ impl World {
         request
     }
 
+    pub(super) fn change(&mut self, id: NodeId, change: Change) -> RequestId {
+        let request = self.next_request();
+        self.step(id, Event::Change { id: request, change });
+        request
+    }
+
+    pub(super) fn transfer(&mut self, id: NodeId, to: NodeId) -> RequestId {
+        let request = self.next_request();
+        self.step(id, Event::Transfer { id: request, to });
+        request
+    }
+
     fn next_request(&mut self) -> RequestId {
         self.next_request += 1;
         self.answers.insert(RequestId(self.next_request), vec![]);
@@ -373,14 +398,15 @@ impl World {
         if let Some(snapshot) = node.installing.take() {
             let machine = machine_of(&snapshot);
             assert!(machine.position.index > node.machine.position.index, "a snapshot never turns the machine back");
-            node.machine = machine;
-            node.checkpoint = machine;
+            node.machine = machine.clone();
+            node.checkpoint = machine.clone();
             let known = self.canonical.get(&machine.position.index).map(|(_, digest)| *digest);
             assert_eq!(known, Some(machine.digest), "a snapshot is what was applied up to it");
             self.step(id, Event::SnapshotInstalled { position: snapshot.position });
         } else if core::mem::take(&mut node.taking) {
             let rows = Bytes::copy_from_slice(&node.machine.digest.to_le_bytes());
-            let snapshot = Snapshot { position: node.machine.position, rows };
+            let membership = node.machine.membership.clone();
+            let snapshot = Snapshot { position: node.machine.position, membership, rows };
             self.step(id, Event::SnapshotTaken { snapshot });
         }
     }
@@ -391,7 +417,7 @@ impl World {
         if node.installing.is_some() {
             return; // The store is busy replacing its rows.
         }
-        node.checkpoint = node.machine;
+        node.checkpoint = node.machine.clone();
         let through = node.checkpoint.position.index;
         self.step(id, Event::Compact { through });
     }
@@ -423,5 +449,5 @@ impl World {
 
 fn machine_of(snapshot: &Snapshot) -> Machine {
     let digest = u64::from_le_bytes(snapshot.rows.as_ref().try_into().expect("the model's rows are eight bytes"));
-    Machine { position: snapshot.position, digest }
+    Machine { position: snapshot.position, digest, membership: snapshot.membership.clone() }
 }

@@ -16,9 +16,9 @@ use super::objects::retire::{self, FORGET_MAX};
 use super::objects::rows::{
     BucketRow, Change, Changes, Content, Current, PartRow, PastRow, UploadRow, VersionRow, VersionUse,
 };
-use super::{MetaRow, Moment};
+use super::{MembershipRow, MetaRow, Moment};
 use crate::rows::{Rows, RowsError, RowsMut, Scan};
-use crate::types::{GroupId, LogIndex, TenantId, VersionId, WallTime};
+use crate::types::{GroupId, LogIndex, Membership, TenantId, VersionId, WallTime};
 use alloc::vec::Vec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +37,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn meta(self) -> Result<MetaRow, RowsError> {
         Ok(self.get(&self.layout.meta())?.unwrap_or_default())
+    }
+
+    pub(super) fn membership(self) -> Result<Option<Membership>, RowsError> {
+        let key = self.layout.membership();
+        self.get::<MembershipRow>(&key)?.map(|row| row.open(&key)).transpose()
     }
 
     fn get<T: DeserializeOwned>(self, key: &[u8]) -> Result<Option<T>, RowsError> {
@@ -177,6 +182,10 @@ impl<'a> Home<'a> {
 
     pub(super) fn put_meta(&mut self, meta: &MetaRow) -> Result<(), RowsError> {
         self.put(&self.layout.meta(), meta)
+    }
+
+    pub(super) fn put_membership(&mut self, membership: &Membership) -> Result<(), RowsError> {
+        self.put(&self.layout.membership(), &MembershipRow::of(membership))
     }
 
     /// Takes a bounded share of what time has made obsolete: idle sessions and past versions.

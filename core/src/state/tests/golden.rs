@@ -3,7 +3,7 @@
 
 use super::super::objects::rows::*;
 use super::*;
-use crate::types::SessionId;
+use crate::types::{NodeId, SessionId};
 use alloc::string::String;
 
 fn hex(bytes: &[u8]) -> String {
@@ -68,6 +68,7 @@ fn rows_of_every_table() {
     ] {
         assert!(!matches!(replica.object(2000, operation), Answer::Refused(_)));
     }
+    replica.change(&Membership::of(&[NodeId(1), NodeId(300)]));
     let have: Vec<String> = replica.rows.0.iter().map(|(key, value)| format!("{} {}", hex(key), hex(value))).collect();
     check_all("rows", &have, include_str!("testdata/rows.hex"));
     // Read back from the golden bytes, not from what this build wrote.
@@ -112,4 +113,16 @@ fn an_empty_snapshot() {
     let taken = snapshot(GROUP, &rows, Planted::default()).expect("memory does not fail");
     let golden = include_str!("testdata/snapshot.hex");
     check_all("snapshot", &[hex(&taken.rows)], golden);
+}
+
+#[test]
+fn a_snapshot_of_version_1_is_read() {
+    let golden = include_str!("testdata/snapshot-1.hex").lines().rfind(|line| !line.starts_with('#'));
+    let golden = golden.expect("the file has a snapshot");
+    let byte = |at: usize| u8::from_str_radix(&golden[at..at + 2], 16).expect("hex");
+    let rows: Bytes = (0..golden.len()).step_by(2).map(byte).collect();
+    let taken = Snapshot { position: at(1), membership: None, rows };
+    let mut rows = MemoryRows::default();
+    assert_eq!(install(GROUP, &taken, &mut rows), Ok(()));
+    assert_eq!((applied(GROUP, &rows), membership(GROUP, &rows)), (Ok(at(1)), Ok(None)));
 }

@@ -74,6 +74,13 @@ impl Replica {
         assert_eq!(apply(GROUP, &entries, &mut self.rows), Ok(vec![]));
     }
 
+    /// Changes who replicates the group.
+    fn change(&mut self, membership: &Membership) {
+        self.next += 1;
+        let entry = Entry { position: at(self.next), payload: Payload::Membership(membership.clone()) };
+        assert_eq!(apply(GROUP, &[entry], &mut self.rows), Ok(vec![]));
+    }
+
     fn query(&self, question: &Query) -> QueryAnswer {
         query(GROUP, question, &self.rows).expect("a map in memory does not fail")
     }

@@ -6,7 +6,7 @@ use super::model::commands;
 use super::*;
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
-use crate::types::SessionId;
+use crate::types::{Membership, NodeId, SessionId};
 use proptest::prelude::*;
 
 /// A log of random commands, some of them in a session, with no-ops and one entry that does not decode.
@@ -151,13 +151,53 @@ fn full() -> Replica {
     ] {
         assert!(!matches!(replica.object(2, operation), Answer::Refused(_)));
     }
+    replica.change(&members());
     replica
+}
+
+fn members() -> Membership {
+    Membership::of(&[NodeId(1), NodeId(2)])
+}
+
+#[test]
+fn the_last_membership_that_was_applied_is_a_row_and_travels_in_snapshots() {
+    // STATE-7
+    let mut replica = Replica::with_bucket();
+    assert_eq!(membership(GROUP, &replica.rows), Ok(None));
+    replica.change(&Membership::of(&[NodeId(1)]));
+    replica.change(&members());
+    assert_eq!(membership(GROUP, &replica.rows), Ok(Some(members())));
+    assert_eq!(membership(GroupId::GLOBAL, &replica.rows), Ok(None), "of another group");
+
+    let taken = snapshot(GROUP, &replica.rows, Planted::default()).expect("memory does not fail");
+    assert_eq!(taken.membership, Some(members()));
+    let mut rows = MemoryRows::default();
+    assert_eq!(install(GROUP, &taken, &mut rows), Ok(()));
+    assert_eq!(membership(GROUP, &rows), Ok(Some(members())));
+    // SNAP-1: what the sender claims and what the rows hold are one.
+    for membership in [None, Some(Membership::of(&[NodeId(3)]))] {
+        let lie = Snapshot { membership, ..taken.clone() };
+        assert_eq!(install(GROUP, &lie, &mut rows), Err(InstallError::Malformed));
+    }
+    let bare = snapshot(GROUP, &Replica::with_bucket().rows, Planted::default()).expect("memory does not fail");
+    let lie = Snapshot { membership: Some(members()), ..bare };
+    assert_eq!(install(GROUP, &lie, &mut rows), Err(InstallError::Malformed));
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn the_planted_bug_forgets_who_votes() {
+    let taken =
+        snapshot(GROUP, &full().rows, Planted::arm(Bug::MembershipNotInSnapshot)).expect("memory does not fail");
+    let mut rows = MemoryRows::default();
+    assert_eq!(install(GROUP, &taken, &mut rows), Ok(()));
+    assert_eq!(membership(GROUP, &rows), Ok(None));
 }
 
 #[test]
 fn every_table_is_in_the_full_map() {
     let tables: alloc::collections::BTreeSet<u8> = full().rows.0.keys().map(|key| key[layout::GROUP_SIZE]).collect();
-    let all = [0x00, 0x10, 0x11, 0x12, 0x13, 0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36];
+    let all = [0x00, 0x01, 0x10, 0x11, 0x12, 0x13, 0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36];
     assert_eq!(tables.into_iter().collect::<Vec<u8>>(), all);
 }
 
@@ -272,10 +312,10 @@ fn a_damaged_snapshot_changes_nothing() {
 }
 
 /// Puts a right checksum under changed content, as a peer with a bug would.
-fn resealed(mut content: Vec<u8>, position: LogPosition) -> Snapshot {
+fn resealed(mut content: Vec<u8>, position: LogPosition, membership: Option<Membership>) -> Snapshot {
     let checksum = codec::crc32c(&[&content]);
     content.extend_from_slice(&checksum.to_be_bytes());
-    Snapshot { position, rows: Bytes::from(content) }
+    Snapshot { position, membership, rows: Bytes::from(content) }
 }
 
 #[test]
@@ -287,12 +327,15 @@ fn a_whole_snapshot_of_bad_rows_changes_nothing() {
     for at in 0..content.len() {
         let mut changed = content.to_vec();
         changed[at] ^= 1 << (at % 8);
-        let result = install(GROUP, &resealed(changed, taken.position), &mut rows);
+        let result = install(GROUP, &resealed(changed, taken.position, taken.membership.clone()), &mut rows);
         assert!(result.is_err(), "byte {at} of a row was believed");
-        let _ = install(GROUP, &resealed(content[..at].to_vec(), taken.position), &mut MemoryRows::default());
+        let _ = install(GROUP, &resealed(content[..at].to_vec(), taken.position, None), &mut MemoryRows::default());
     }
     assert_eq!(rows, MemoryRows::default());
-    assert_eq!(install(GROUP, &resealed(content.to_vec(), taken.position), &mut rows), Ok(()));
+    assert_eq!(
+        install(GROUP, &resealed(content.to_vec(), taken.position, taken.membership.clone()), &mut rows),
+        Ok(())
+    );
 }
 
 #[test]
