@@ -8,6 +8,7 @@
 
 mod disks;
 mod durability;
+mod members;
 mod world;
 
 use crate::node::{DiskUser, Effect, Reply, Request, Unavailable};

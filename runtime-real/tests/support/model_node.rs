@@ -84,6 +84,9 @@ impl ModelNode {
             Request::PutInline { .. } | Request::WriteStripe { .. } if full => {
                 Reply::Unavailable(Unavailable::DiskFull)
             }
+            Request::ChangeMembership { .. } | Request::TransferLeader { .. } => {
+                Reply::Unavailable(Unavailable::Misuse("the model is one node for ever"))
+            }
             Request::Command { session, operation, .. } => Reply::Answer(self.decide(session, operation)),
             Request::Query { query, .. } => Reply::Queried(self.query(&query)),
             Request::PutInline { target, bytes } => {

@@ -21,3 +21,15 @@ fn a_vote_before_it_is_durable_is_noticed() {
 fn a_read_without_a_quorum_is_stale() {
     run_planted("read-without-quorum.txt", Bug::ReadWithoutQuorum);
 }
+
+#[test]
+#[should_panic(expected = "expect 1 commit 3: expected 3, got 5")]
+fn one_majority_commits_a_joint_membership() {
+    run_planted("joint.txt", Bug::JointOneMajority);
+}
+
+#[test]
+#[should_panic(expected = "expect 1 commit 1: expected 1, got 2")]
+fn a_counted_learner_commits_with_the_leader_alone() {
+    run_planted("learner.txt", Bug::LearnerCounted);
+}
