@@ -136,7 +136,7 @@ impl Raft {
     pub(super) fn on_change(&mut self, id: RequestId, change: &Change, now: Time, out: &mut Vec<Effect>) {
         let reason = match &self.role {
             RoleState::Leader(state) if state.transfer.is_some() => Refusal::Busy, // RAFT-17
-            RoleState::Leader(_) => match self.changed_by(change) {
+            RoleState::Leader(_) => match self.changed_by(change, now) {
                 Ok(next) => return self.begin_change(id, next, now, out),
                 Err(reason) => Refusal::Change(reason),
             },
@@ -148,7 +148,7 @@ impl Raft {
     }
 
     /// The membership that a change leads to first.
-    fn changed_by(&self, change: &Change) -> Result<Membership, ChangeRefusal> {
+    fn changed_by(&self, change: &Change, now: Time) -> Result<Membership, ChangeRefusal> {
         let membership = self.membership();
         // RAFT-15
         if self.memberships.since() > self.commit || membership.is_joint() {
@@ -161,7 +161,7 @@ impl Raft {
             Change::SetVoters(voters) if voters.len() > NODES_MAX => Err(ChangeRefusal::TooMany),
             Change::SetVoters(voters) if voters.iter().eq(membership.voters()) => Err(ChangeRefusal::Unchanged),
             Change::SetVoters(voters) => {
-                let lags = |node: &&NodeId| !membership.is_voter(**node) && !self.has_caught_up(**node);
+                let lags = |node: &&NodeId| !membership.is_voter(**node) && !self.has_caught_up(**node, now);
                 match voters.iter().find(lags) {
                     Some(node) => Err(ChangeRefusal::NotCaughtUp { node: *node }),
                     None => Ok(membership.begin(voters)),
@@ -170,12 +170,15 @@ impl Raft {
         }
     }
 
-    /// Whether a node has answered in this term, and lacks little.
-    fn has_caught_up(&self, node: NodeId) -> bool {
+    /// Whether a node has answered in this term and lately, and lacks little: one that is down would take the quorum of a
+    /// small group with it.
+    fn has_caught_up(&self, node: NodeId, now: Time) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         leader.peers.get(&node).is_some_and(|progress| {
             let matched = progress.matched;
-            matched > LogIndex(0) && matched.0 + CATCH_UP_ENTRIES_MAX >= self.log.last().index.0
+            matched > LogIndex(0)
+                && matched.0 + CATCH_UP_ENTRIES_MAX >= self.log.last().index.0
+                && now < progress.heard.after(self.config.election_timeout)
         })
     }
 
