@@ -290,8 +290,9 @@ pub enum Refusal {
 pub enum Query {
     /// Answer: `Key`.
     Key { key: Bytes },
-    /// User keys that begin with `prefix`, after `start_after`, at most `limit`. Answer: `Keys`.
-    Keys { prefix: Bytes, start_after: Bytes, limit: usize },
+    /// User keys that begin with `prefix`, after `start_after`, at most `limit`; the page ends with the key whose value
+    /// brings it to `bytes_max`. Answer: `Keys`.
+    Keys { prefix: Bytes, start_after: Bytes, limit: usize, bytes_max: usize },
     /// Answer: `Bucket`.
     Bucket { bucket: BucketName },
     /// All buckets of the tenant, in name order. Answer: `Buckets`.
@@ -313,7 +314,7 @@ pub enum Query {
 pub enum QueryAnswer {
     /// The key's value, if it exists.
     Key(Option<KeyValue>),
-    /// In key order; `more` when the limit cut the answer.
+    /// In key order; `more` when a limit cut the answer.
     Keys { keys: Vec<(Bytes, KeyValue)>, more: bool },
     /// When the bucket was made.
     Bucket { created: WallTime },

@@ -3,9 +3,7 @@
 //! A query reads a consistent view and changes nothing. Limits come from the caller, who bounds them.
 
 use super::super::codec;
-use super::super::command::{
-    BucketName, KeyValue, Object, ObjectName, Part, Query, QueryAnswer, Reclaim, Refusal, Upload,
-};
+use super::super::command::{BucketName, Object, ObjectName, Part, Query, QueryAnswer, Reclaim, Refusal, Upload};
 use super::super::keys::KeyRow;
 use super::super::layout::{KeyParts, Range, Table};
 use super::super::objects::list::{Page, Seek, Step};
@@ -22,7 +20,9 @@ impl Reader<'_> {
     pub(in super::super) fn query(self, query: &Query) -> Result<QueryAnswer, RowsError> {
         match query {
             Query::Key { key } => Ok(QueryAnswer::Key(self.user_key(key)?.map(KeyRow::into_key_value))),
-            Query::Keys { prefix, start_after, limit } => self.query_keys(prefix, start_after, *limit),
+            Query::Keys { prefix, start_after, limit, bytes_max } => {
+                self.query_keys(&self.layout.user_keys(prefix, start_after), *limit, *bytes_max)
+            }
             Query::Bucket { bucket } => Ok(match self.bucket(bucket)? {
                 Some(row) => QueryAnswer::Bucket { created: row.created },
                 None => QueryAnswer::Refused(Refusal::NoSuchBucket),
@@ -38,11 +38,18 @@ impl Reader<'_> {
         }
     }
 
-    fn query_keys(self, prefix: &[u8], start_after: &[u8], limit: usize) -> Result<QueryAnswer, RowsError> {
-        let range = self.layout.user_keys(prefix, start_after);
-        let (found, more) = self.page(&range, limit, |key| Some(Bytes::copy_from_slice(key.rest())))?;
-        let keys: Vec<(Bytes, KeyValue)> =
-            found.into_iter().map(|(key, row): (_, KeyRow)| (key, row.into_key_value())).collect();
+    fn query_keys(self, range: &Range, limit: usize, bytes_max: usize) -> Result<QueryAnswer, RowsError> {
+        let (mut keys, mut more, mut bytes) = (Vec::new(), false, 0);
+        self.scan(range, |key, value| {
+            if keys.len() == limit || bytes >= bytes_max {
+                more = true;
+                return Ok(Scan::Stop);
+            }
+            bytes += key.len() + value.len();
+            let row: KeyRow = codec::open(key, value)?;
+            keys.push((Bytes::copy_from_slice(KeyParts::new(key).rest()), row.into_key_value()));
+            Ok(Scan::Continue)
+        })?;
         Ok(QueryAnswer::Keys { keys, more })
     }
 

@@ -165,7 +165,7 @@ fn every_table_is_in_the_full_map() {
 fn questions() -> Vec<Query> {
     let mut questions = vec![
         Query::Key { key: Bytes::from_static(b"key") },
-        Query::Keys { prefix: Bytes::new(), start_after: Bytes::new(), limit: 9 },
+        Query::Keys { prefix: Bytes::new(), start_after: Bytes::new(), limit: 9, bytes_max: usize::MAX },
         Query::Bucket { bucket: bucket("bkt") },
         Query::Buckets { tenant: TenantId::DEFAULT },
         Query::Parts { object: object("c"), upload: VersionId(71), after: 0, limit: 9 },
