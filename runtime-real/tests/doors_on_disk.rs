@@ -3,7 +3,7 @@
 mod support;
 
 use std::path::PathBuf;
-use support::{Answer, RealNode, Signer, send};
+use support::{Answer, Connection, RealNode, Signer, send};
 
 const MIB: usize = 1 << 20;
 
@@ -85,4 +85,45 @@ async fn everything_survives_a_restart_on_one_drive() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_survives_a_restart_on_four_drives() {
     everything_survives_a_restart(4).await;
+}
+
+/// Clients in any number, and clients that stop reading, must not take what others need to go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_at_once_and_some_that_stall_do_not_block_each_other() {
+    let home = tempfile::tempdir().expect("there is room for a directory");
+    let node = RealNode::start(&[home.path().join("drive")]).await;
+    let address = node.address;
+    assert_eq!(Signer::new("PUT", "/bucket").send(address).await.status, 200);
+    let body: bytes::Bytes = bytes(8 * MIB, 1).into();
+
+    let puts = (0..32).map(|number| {
+        let body = body.clone();
+        tokio::spawn(async move {
+            Signer::new("PUT", &format!("/bucket/put-{number}")).body(&body).send(address).await.status
+        })
+    });
+    for put in puts.collect::<Vec<_>>() {
+        assert_eq!(put.await.expect("no panic"), 200, "a put among many");
+    }
+
+    let copies = (0..16).map(|number| {
+        let copy = Signer::new("PUT", &format!("/bucket/copy-{number}")).header("x-amz-copy-source", "bucket/put-0");
+        tokio::spawn(async move { copy.send(address).await.status })
+    });
+    for copy in copies.collect::<Vec<_>>() {
+        assert_eq!(copy.await.expect("no panic"), 200, "a copy among many");
+    }
+
+    let mut stalled = Vec::new();
+    for _ in 0..24 {
+        let (target, headers, _) = Signer::new("GET", "/bucket/copy-0").sign(address);
+        let mut connection = Connection::open(address).await;
+        connection.write(&support::head(address, "GET", &target, &headers, Some(0))).await;
+        stalled.push(connection);
+    }
+    let written = Signer::new("PUT", "/bucket/last").body(&body).send(address).await;
+    assert_eq!(written.status, 200, "a put beside clients that do not read");
+    assert!(get(&node, "last").await.body == body, "a get beside clients that do not read");
+    drop(stalled);
+    node.stop().await;
 }
