@@ -2,7 +2,7 @@
 
 use super::checked_file::sync_parent;
 use super::room;
-use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File};
+use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File, Purpose};
 use anvil_core::shards;
 use anvil_core::types::DriveId;
 use bytes::Bytes;
@@ -32,7 +32,7 @@ impl Disks {
     pub(super) fn carry_out(&self, order: DiskOrder) -> DiskOutcome {
         let done = |result: io::Result<()>| result.map(|()| DiskOutcome::Done);
         let outcome = match order {
-            DiskOrder::Create { file, size } => done(self.create(file, size)),
+            DiskOrder::Create { file, size, purpose } => done(self.create(file, size, purpose)),
             DiskOrder::Write { file, offset, bytes } => {
                 done(self.file(file).and_then(|open| open.write_all_at(&bytes, offset)))
             }
@@ -105,10 +105,10 @@ impl Disks {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn create(&self, file: File, size: u64) -> io::Result<()> {
+    fn create(&self, file: File, size: u64, purpose: Purpose) -> io::Result<()> {
         let path = self.path(file);
         if let File::Extent(drive, _) = file {
-            room::check_extent(&self.roots[&drive], size)?;
+            room::check_extent(&self.roots[&drive], size, purpose)?;
         }
         let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let allocated = match file {
