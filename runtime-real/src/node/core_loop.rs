@@ -1,20 +1,21 @@
 //! The thread that owns the core: takes events from one queue, steps, carries effects to the threads that do the work.
 
 use super::directory::NodeDirectory;
-use super::disks::{Disks, disk_error};
+use super::disks::Disks;
 use super::pool::Pool;
+use super::recovery::recover_stores;
 use super::room::Room;
 use super::state_threads::{Question, StateThreads, Write};
 use crate::client::{Client, Inbound};
 use anvil_core::disk::{DiskOrder, OpId};
+use anvil_core::log;
 use anvil_core::node::{Boot, BootError, Config, DiskUser, Effect, Event, Fatal, Node, Reply, Task, WorkId};
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
-use anvil_core::types::{DriveId, GroupId, Now, RequestId, Time, Trace, WallTime};
-use anvil_core::{log, shards};
+use anvil_core::types::{GroupId, Now, RequestId, Time, Trace, WallTime};
 use anvil_state_store::StateStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -137,29 +138,6 @@ fn config(directory: &NodeDirectory) -> Config {
         sweep_interval: Duration::from_secs(5),
         planted: Planted::default(),
     }
-}
-
-type Stores = BTreeMap<DriveId, (shards::Store, Vec<shards::Effect>)>;
-
-fn recover_stores(directory: &NodeDirectory, options: &StartOptions, disks: &Disks) -> anyhow::Result<Stores> {
-    use anyhow::Context;
-    let mut stores = BTreeMap::new();
-    for (&drive, path) in &directory.drives {
-        let listing = disks.extents(drive).with_context(|| format!("{} cannot be read", path.display()))?;
-        let config = shards::Config {
-            drive,
-            cluster: directory.cluster,
-            extent_size: options.extent_bytes,
-            compact_below_percent: 50,
-            planted: Planted::default(),
-        };
-        let mut read = |extent, offset, length| {
-            let file = anvil_core::disk::File::Extent(drive, extent);
-            disks.read(file, offset, length).map_err(|error| disk_error(&error))
-        };
-        stores.insert(drive, shards::recover(config, listing, &mut read)?);
-    }
-    Ok(stores)
 }
 
 /// A disk order on its way.

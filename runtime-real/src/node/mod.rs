@@ -6,9 +6,11 @@
 
 mod checked_file;
 mod core_loop;
+mod descriptors;
 mod directory;
 mod disks;
 mod pool;
+mod recovery;
 mod room;
 mod state_threads;
 
