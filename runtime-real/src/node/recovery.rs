@@ -1,4 +1,8 @@
 //! The shard stores read back from their drives, at the start of a node.
+//!
+//! A part of an extent that the drive cannot read is damage, and the store goes on without it: other drives have the
+//! rest. A file that cannot be opened at all is no damage of the drive but a mistake (permissions, a limit), and what it
+//! holds would be missed for as long as the process lives. So the node says which file it is and does not start.
 
 use super::core_loop::StartOptions;
 use super::directory::NodeDirectory;
@@ -10,7 +14,8 @@ use anvil_core::types::DriveId;
 use anyhow::Context;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fs;
+use std::path::PathBuf;
+use std::{fs, io};
 
 /// Each drive's store and its first orders.
 pub(super) type Stores = BTreeMap<DriveId, (shards::Store, Vec<shards::Effect>)>;
@@ -31,9 +36,18 @@ pub(super) fn recover_stores(
             compact_below_percent: 50,
             planted: Planted::default(),
         };
-        let mut reader = Reader { disks, drive, open: None };
+        let mut reader = Reader { disks, drive, open: None, refused: None };
         let recovered =
             shards::recover(config, listing, &mut |extent, offset, length| reader.read(extent, offset, length));
+        if let Some((path, error)) = reader.refused {
+            return Err(error).with_context(|| {
+                format!(
+                    "{} cannot be opened, and a node without it would miss what it holds; make the file readable and \
+                     writable for this user, and start again",
+                    path.display()
+                )
+            });
+        }
         stores.insert(drive, recovered?);
     }
     Ok(stores)
@@ -44,6 +58,8 @@ struct Reader<'a> {
     disks: &'a Disks,
     drive: DriveId,
     open: Option<(u64, fs::File)>,
+    /// The first file that could not be opened, and why.
+    refused: Option<(PathBuf, io::Error)>,
 }
 
 impl Reader<'_> {
@@ -51,7 +67,14 @@ impl Reader<'_> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != extent) {
             self.open = None;
             let name = File::Extent(self.drive, extent);
-            self.open = Some((extent, self.disks.open(name).map_err(|error| disk_error(&error))?));
+            match self.disks.open(name) {
+                Ok(file) => self.open = Some((extent, file)),
+                Err(error) => {
+                    let why = disk_error(&error);
+                    self.refused.get_or_insert((self.disks.path(name), error));
+                    return Err(why);
+                }
+            }
         }
         let (_, file) = self.open.as_ref().expect("it was opened above");
         read_at(file, offset, length).map_err(|error| disk_error(&error))
@@ -61,6 +84,22 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn recover(home: &std::path::Path) -> anyhow::Result<Stores> {
+        let directory = NodeDirectory::open(&[home.to_owned()], "node1", None)?;
+        recover_stores(&directory, &StartOptions::default(), &Disks::new(directory.drives.clone()))
+    }
+
+    #[test]
+    fn an_extent_that_cannot_be_opened_stops_the_start_and_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        recover(home.path()).expect("an empty directory");
+        // Root may open any file, so the mistake here is one that stops root too.
+        let path = home.path().join("shards").join("0000000000000001.ext");
+        fs::create_dir(&path).unwrap();
+        let error = recover(home.path()).expect_err("the extent is not a file");
+        assert!(format!("{error:#}").contains(&path.display().to_string()), "{error:#}");
+    }
 
     #[test]
     fn recovery_keeps_no_extent_open() {
@@ -72,7 +111,7 @@ mod tests {
         }
         let disks = Disks::new(directory.drives.clone());
         recover_stores(&directory, &StartOptions::default(), &disks).unwrap();
-        let ours = |link: &std::io::Result<fs::DirEntry>| {
+        let ours = |link: &io::Result<fs::DirEntry>| {
             let target = link.as_ref().ok().and_then(|link| fs::read_link(link.path()).ok());
             target.is_some_and(|target| target.starts_with(&shards))
         };

@@ -204,6 +204,17 @@ fn a_full_drive_can_be_emptied_after_a_restart() {
 }
 
 #[test]
+fn an_extent_that_cannot_be_read_is_told() {
+    let mut bench = Bench::new(config(), 1);
+    stored(&mut bench, 1, key(1, 0), 100);
+    bench.told.clear();
+    bench.drive.unreadable = 100;
+    bench.recover().expect("damage is no reason not to start");
+    let told = |told: &Effect| matches!(told, Effect::Suspect { what: "a part of an extent could not be read", .. });
+    assert_eq!(bench.told.iter().filter(|effect| told(effect)).count(), bench.store.extents.len(), "{:?}", bench.told);
+}
+
+#[test]
 fn what_a_failed_write_left_behind_is_never_read() {
     let mut bench = Bench::new(config(), 1);
     let kept = stored(&mut bench, 1, key(1, 0), 100);
