@@ -2,14 +2,13 @@
 
 use super::directory::NodeDirectory;
 use super::disks::Disks;
-use super::pool::Pool;
 use super::recovery::recover_stores;
 use super::room::Room;
-use super::state_threads::{Question, StateThreads, Write};
+use super::state_threads::{Question, Write};
+use super::workers::{ComputeJob, DiskJob, Workers};
 use crate::client::{Client, Inbound};
-use anvil_core::disk::{DiskOrder, OpId};
 use anvil_core::log;
-use anvil_core::node::{Boot, BootError, Config, DiskUser, Effect, Event, Fatal, Node, Reply, Task, WorkId};
+use anvil_core::node::{Boot, BootError, Config, Effect, Event, Fatal, Node, Reply};
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
 use anvil_core::types::{GroupId, Now, RequestId, Time, Trace, WallTime};
@@ -104,7 +103,7 @@ pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Resul
         applied,
     };
     let (inbox, queue) = crossbeam_channel::unbounded();
-    let workers = Workers::start(&disks, state, &inbox)?;
+    let workers = Workers::start(&disks, directory.drives.keys().copied(), state, &inbox)?;
     let clock = Clock::start();
     let mut effects = Vec::new();
     let node =
@@ -137,61 +136,6 @@ fn config(directory: &NodeDirectory) -> Config {
         prepare_ttl: Duration::from_secs(3600),
         sweep_interval: Duration::from_secs(5),
         planted: Planted::default(),
-    }
-}
-
-/// A disk order on its way.
-struct DiskJob {
-    user: DiskUser,
-    op: OpId,
-    order: DiskOrder,
-}
-
-/// A computation on its way.
-struct ComputeJob {
-    work: WorkId,
-    task: Task,
-}
-
-/// Everything that takes time.
-struct Workers {
-    log: Pool<DiskJob>,
-    disks: Pool<DiskJob>,
-    compute: Pool<ComputeJob>,
-    state: StateThreads,
-}
-
-impl Workers {
-    fn start(disks: &Arc<Disks>, state: StateStore, inbox: &Sender<Inbox>) -> anyhow::Result<Workers> {
-        let disk_work = || {
-            let (disks, inbox) = (Arc::clone(disks), inbox.clone());
-            move |job: DiskJob| {
-                let outcome = disks.carry_out(job.order);
-                let _ = inbox.send(Inbox::Event(Event::Disk { user: job.user, op: job.op, outcome }));
-            }
-        };
-        let compute_work = || {
-            let inbox = inbox.clone();
-            move |job: ComputeJob| {
-                let product = job.task.run(Planted::default());
-                let _ = inbox.send(Inbox::Event(Event::Computed { work: job.work, product }));
-            }
-        };
-        let cores = thread::available_parallelism().map_or(2, usize::from);
-        Ok(Workers {
-            log: Pool::start("anvil-log", 1, disk_work)?,
-            disks: Pool::start("anvil-disk", 4, disk_work)?,
-            compute: Pool::start("anvil-compute", cores, compute_work)?,
-            state: StateThreads::start(state, inbox)?,
-        })
-    }
-
-    /// Lets everything under way end.
-    fn finish(self) -> Result<(), Fatal> {
-        self.log.finish();
-        self.disks.finish();
-        self.compute.finish();
-        self.state.finish().map_err(Fatal::State)
     }
 }
 
@@ -304,8 +248,7 @@ fn carry_out(workers: &Workers, replies: &mut Replies, effect: Effect) -> Option
                 let _ = waiting.send(reply);
             }
         }
-        Effect::Disk { user: DiskUser::Log, op, order } => workers.log.send(DiskJob { user: DiskUser::Log, op, order }),
-        Effect::Disk { user, op, order } => workers.disks.send(DiskJob { user, op, order }),
+        Effect::Disk { user, op, order } => workers.disk(DiskJob { user, op, order }),
         Effect::Apply { group, entries } => workers.state.write(Write::Apply { group, entries }),
         Effect::Query { work, group, query } => workers.state.ask(Question { work, group, query }),
         Effect::Checkpoint => workers.state.write(Write::Checkpoint),
