@@ -1,4 +1,7 @@
 //! The thread that owns the core: takes events from one queue, steps, carries effects to the threads that do the work.
+//!
+//! - `LOOP-1` The core hears of its deadline in the first turn after it, however long the queue is: elections, heartbeats
+//!   and sweeps are due most when there is most to do.
 
 use super::directory::NodeDirectory;
 use super::disks::Disks;
@@ -73,8 +76,11 @@ impl NodeHandle {
     }
 }
 
-/// Recovers what the directory holds and starts the node. Blocks while recovering. Each error says what to do.
-pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Result<NodeHandle> {
+/// The core as the directory has it, its first orders, and the way to it.
+fn recover(
+    directory: &NodeDirectory,
+    options: &StartOptions,
+) -> anyhow::Result<(CoreLoop, Vec<Effect>, Sender<Inbox>)> {
     use anyhow::Context;
     let disks = Arc::new(Disks::new(directory.drives.clone()));
     let state_path = directory.first().join("state.redb");
@@ -108,8 +114,13 @@ pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Resul
     let mut effects = Vec::new();
     let node =
         Node::new(config, boot, clock.now(), &mut effects).map_err(|error: BootError| anyhow::anyhow!("{error}"))?;
+    Ok((CoreLoop { node, clock, queue, workers, replies: HashMap::new() }, effects, inbox))
+}
+
+/// Recovers what the directory holds and starts the node. Blocks while recovering. Each error says what to do.
+pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Result<NodeHandle> {
+    let (core, effects, inbox) = recover(directory, options)?;
     let (ended_sender, ended) = oneshot::channel();
-    let core = CoreLoop { node, clock, queue, workers, replies: HashMap::new() };
     let thread = thread::Builder::new().name("anvil-core".into()).spawn(move || {
         let result = core.run(effects);
         let _ = ended_sender.send(());
@@ -195,7 +206,7 @@ impl CoreLoop {
         }
     }
 
-    /// Waits for something to happen and steps the core through all of it.
+    /// Waits for something to happen and steps the core through all of it, and through its deadline if that has come.
     fn turn(&mut self, effects: &mut Vec<Effect>) -> Option<End> {
         let first = match self.wait() {
             Ok(message) => message,
@@ -210,6 +221,10 @@ impl CoreLoop {
             }
             let Ok(message) = self.queue.try_recv() else { break };
             end = self.take(message, now, effects);
+        }
+        // LOOP-1
+        if end.is_none() && self.node.deadline().is_some_and(|deadline| deadline <= now.time) {
+            end = self.take(Inbox::Event(Event::Deadline), now, effects);
         }
         end
     }
@@ -269,5 +284,29 @@ fn show(trace: &Trace) {
         }
         Trace::Suspect(what) => tracing::warn!("{what}"),
         Trace::Note(what) => tracing::info!("{what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anvil_core::node::Request;
+
+    #[test]
+    fn a_full_queue_does_not_keep_the_core_from_its_deadline() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = NodeDirectory::open(&[home.path().to_owned()], "node1", None).unwrap();
+        let (mut core, _, inbox) = recover(&directory, &StartOptions::default()).unwrap();
+        let due = core.node.deadline().expect("a node without a leader wants to be woken");
+        thread::sleep(due.since(core.clock.now().time) + Duration::from_millis(1));
+        for id in 0..4 * EVENTS_PER_TURN {
+            let (id, request) = (RequestId(id as u64), Request::Status);
+            inbox.send(Inbox::Client(Inbound { id, request, reply: None })).unwrap();
+        }
+        let mut effects = Vec::new();
+        assert!(core.turn(&mut effects).is_none());
+        assert!(!core.queue.is_empty(), "there is more to do");
+        assert!(core.node.deadline() > Some(due), "the core was not told that its deadline had come");
+        core.workers.finish().unwrap();
     }
 }
