@@ -301,6 +301,8 @@ impl Keys {
                 let (id, secret) = (format!("AK{}", random_text(18, 32)), random_text(40, 64));
                 checked_file::write(&access_path, &[("id", &id), ("secret", &secret)]).map_err(io_error)?;
             }
+            // A key that was found may have been renamed into place by a start that died before it synced that.
+            File::open(&directory).and_then(|directory| directory.sync_all()).map_err(io_error)?;
         }
         let root = read_checked(&root_path)?;
         let access = read_checked(&access_path)?;
