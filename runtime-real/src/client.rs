@@ -80,13 +80,13 @@ impl Client {
         id
     }
 
-    async fn ask(&self, request: Request) -> Result<(RequestId, Reply), ClientError> {
+    async fn ask(&self, request: Request) -> Result<Reply, ClientError> {
         let (sender, receiver) = oneshot::channel();
-        let id = self.post(request, Some(sender));
+        self.post(request, Some(sender));
         match receiver.await {
             Ok(Reply::Unavailable(why)) => Err(ClientError::Unavailable(why)),
             Ok(Reply::Refused(refusal)) => Err(ClientError::Refused(refusal)),
-            Ok(reply) => Ok((id, reply)),
+            Ok(reply) => Ok(reply),
             Err(_) => Err(ClientError::Stopping),
         }
     }
@@ -105,7 +105,7 @@ impl Client {
     }
 
     async fn answer(&self, request: Request) -> Result<Answer, ClientError> {
-        match self.ask(request).await?.1 {
+        match self.ask(request).await? {
             Reply::Answer(Answer::Refused(refusal)) => Err(ClientError::Refused(refusal)),
             Reply::Answer(answer) => Ok(answer),
             other => unexpected(&other),
@@ -114,7 +114,7 @@ impl Client {
 
     /// Asks a linearizable question.
     pub async fn query(&self, group: GroupId, query: Query) -> Result<QueryAnswer, ClientError> {
-        match self.ask(Request::Query { group, query }).await?.1 {
+        match self.ask(Request::Query { group, query }).await? {
             Reply::Queried(QueryAnswer::Refused(refusal)) => Err(ClientError::Refused(refusal)),
             Reply::Queried(answer) => Ok(answer),
             other => unexpected(&other),
@@ -130,8 +130,17 @@ impl Client {
     /// Begins a write of any size.
     pub async fn begin_write(&self) -> Result<Writer, ClientError> {
         self.check_room()?;
-        let (id, _) = self.ask(Request::BeginWrite).await?;
-        Ok(Writer { client: self.clone(), id, next_stripe: 0, in_flight: Vec::new(), ended: false })
+        let (sender, receiver) = oneshot::channel();
+        let id = self.post(Request::BeginWrite, Some(sender));
+        // From here on a dropped future must give the write up, begun or not.
+        let writer = Writer { client: self.clone(), id, next_stripe: 0, in_flight: Vec::new(), ended: false };
+        match receiver.await {
+            Ok(Reply::Begun) => Ok(writer),
+            Ok(Reply::Unavailable(why)) => Err(ClientError::Unavailable(why)),
+            Ok(Reply::Refused(refusal)) => Err(ClientError::Refused(refusal)),
+            Ok(other) => unexpected(&other),
+            Err(_) => Err(ClientError::Stopping),
+        }
     }
 
     /// Opens the current version of an object for reading.
@@ -151,7 +160,7 @@ impl Client {
 
     /// The node's state.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        match self.ask(Request::Status).await?.1 {
+        match self.ask(Request::Status).await? {
             Reply::Status(status) => Ok(status),
             other => unexpected(&other),
         }
@@ -325,3 +334,6 @@ impl Reader {
         Some((body, u32::try_from(stripe).expect("an object has fewer than 2^32 stripes"), wanted))
     }
 }
+
+#[cfg(test)]
+mod tests;
