@@ -9,9 +9,9 @@ use super::recovery::recover_stores;
 use super::room::Room;
 use super::state_threads::{Question, Write};
 use super::workers::{ComputeJob, DiskJob, Workers};
-use crate::client::{Client, Inbound};
+use crate::client::{Client, Inbound, ReplyTo};
 use anvil_core::log;
-use anvil_core::node::{Boot, BootError, Config, Effect, Event, Fatal, Node, Reply};
+use anvil_core::node::{Boot, BootError, Config, Effect, Event, Fatal, Node};
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
 use anvil_core::types::{GroupId, Now, RequestId, Time, Trace, WallTime};
@@ -167,8 +167,8 @@ impl Clock {
     }
 }
 
-/// Who waits for which reply.
-type Replies = HashMap<RequestId, oneshot::Sender<Reply>>;
+/// Who waits for which reply, with what the request holds until then (`CLIENT-1`).
+type Replies = HashMap<RequestId, ReplyTo>;
 
 struct CoreLoop {
     node: Node,
@@ -259,8 +259,7 @@ fn carry_out(workers: &Workers, replies: &mut Replies, effect: Effect) -> Option
         Effect::Send { to, .. } => tracing::warn!("a message for node {to} was dropped: this version has no peers"),
         Effect::Reply { id, reply } => {
             if let Some(waiting) = replies.remove(&id) {
-                // The client may have gone away.
-                let _ = waiting.send(reply);
+                waiting.send(reply);
             }
         }
         Effect::Disk { user, op, order } => workers.disk(DiskJob { user, op, order }),
