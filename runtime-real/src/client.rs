@@ -6,6 +6,8 @@
 //! - `CLIENT-1` Bytes in flight between doors and core are bounded: every stripe holds a permit until it is stored or
 //!   handed to the client's socket, whether or not the client is still there. So the permit travels with the request, and
 //!   a write is given up only after the node has answered for all of its stripes.
+//! - `CLIENT-2` A client that stops reading holds up no other: what it may keep is read ahead, and that has permits of its
+//!   own. The permits of writes, and of stripes that somebody waits for, come back as fast as the drives work.
 #![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
 use crate::node::{Inbox, Room, grows};
@@ -20,8 +22,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Stripes that may be in flight at once, over all clients of the node.
-const STRIPES_IN_FLIGHT_MAX: usize = 48;
+/// Stripes on their way to the drives at once, over all clients of the node.
+const STRIPES_WRITTEN_MAX: usize = 24;
+
+/// Stripes at once that a reader waits for.
+const STRIPES_AWAITED_MAX: usize = 8;
+
+/// Stripes at once that readers have asked for before they need them.
+const STRIPES_READ_AHEAD_MAX: usize = 8;
 
 /// Stripes that one reader or writer keeps in flight.
 pub const STRIPES_AHEAD: usize = 4;
@@ -81,8 +89,16 @@ impl ReplyTo {
 pub struct Client {
     inbox: crossbeam_channel::Sender<Inbox>,
     next_id: Arc<AtomicU64>,
-    stripes: Arc<Semaphore>,
+    permits: Arc<Permits>,
     room: Option<Room>,
+}
+
+/// CLIENT-1, CLIENT-2
+#[derive(Debug)]
+struct Permits {
+    written: Arc<Semaphore>,
+    awaited: Arc<Semaphore>,
+    read_ahead: Arc<Semaphore>,
 }
 
 /// Why a request did not succeed, other than by the state machine's own refusal in an `Answer`.
@@ -99,8 +115,12 @@ pub enum ClientError {
 impl Client {
     /// A client whose requests go to `inbox`.
     pub fn new(inbox: crossbeam_channel::Sender<Inbox>) -> Client {
-        let stripes = Arc::new(Semaphore::new(STRIPES_IN_FLIGHT_MAX));
-        Client { inbox, next_id: Arc::new(AtomicU64::new(1)), stripes, room: None }
+        let permits = Permits {
+            written: Arc::new(Semaphore::new(STRIPES_WRITTEN_MAX)),
+            awaited: Arc::new(Semaphore::new(STRIPES_AWAITED_MAX)),
+            read_ahead: Arc::new(Semaphore::new(STRIPES_READ_AHEAD_MAX)),
+        };
+        Client { inbox, next_id: Arc::new(AtomicU64::new(1)), permits: Arc::new(permits), room: None }
     }
 
     /// The same client, which refuses what grows the state while the drive has no room for it.
@@ -254,7 +274,7 @@ impl Writer {
         }
         let client = &self.write.client;
         // CLIENT-1
-        let holds = Holds::Stripe { _permit: permit(&client.stripes).await?, _write: Arc::clone(&self.write) };
+        let holds = Holds::Stripe { _permit: permit(&client.permits.written).await?, _write: Arc::clone(&self.write) };
         let request = Request::WriteStripe { write: self.write.id, index: self.next_stripe, bytes };
         let (_, receiver) = client.send(request, holds);
         self.next_stripe += 1;
@@ -341,7 +361,8 @@ impl Reader {
     /// The next bytes; `None` at the end. An error ends the stream: nothing unverified is ever returned.
     pub async fn next(&mut self) -> Option<Result<Bytes, ClientError>> {
         if self.in_flight.is_empty() && !self.pieces.is_empty() {
-            let permit = match permit(&self.open.guard.client.stripes).await {
+            // CLIENT-2: this stripe is waited for below, so its permit comes back whatever the client does.
+            let permit = match permit(&self.open.guard.client.permits.awaited).await {
                 Ok(permit) => permit,
                 Err(error) => return Some(Err(error)),
             };
@@ -349,7 +370,7 @@ impl Reader {
         }
         while self.in_flight.len() < STRIPES_AHEAD && !self.pieces.is_empty() {
             // Reading ahead takes only what is free, so that readers cannot starve each other.
-            let Ok(permit) = Arc::clone(&self.open.guard.client.stripes).try_acquire_owned() else { break };
+            let Ok(permit) = Arc::clone(&self.open.guard.client.permits.read_ahead).try_acquire_owned() else { break };
             self.ask_for_next(permit);
         }
         let (receiver, wanted) = self.in_flight.pop_front()?;
