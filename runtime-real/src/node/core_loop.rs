@@ -53,7 +53,7 @@ pub struct StartOptions {
 
 impl Default for StartOptions {
     fn default() -> StartOptions {
-        StartOptions { state_cache_bytes: 64 << 20, log_segment_bytes: 16 << 20, extent_bytes: 64 << 20 }
+        StartOptions { state_cache_bytes: 32 << 20, log_segment_bytes: 16 << 20, extent_bytes: 64 << 20 }
     }
 }
 
