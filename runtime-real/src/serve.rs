@@ -14,6 +14,7 @@ use tokio::sync::watch;
 /// loses nothing that was acknowledged.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     args.check()?;
+    raise_descriptor_limit();
     let address = SocketAddr::new(args.listen, args.http_port()?);
     let credentials = args.access_key_id.clone().zip(args.secret_access_key.clone());
     // The port comes first: a second node on it should not touch the data directory.
@@ -60,6 +61,16 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let stopped = tokio::task::spawn_blocking(move || node.stop()).await?;
     drop(directory);
     stopped.map_err(|fatal| anyhow::anyhow!("{fatal}"))
+}
+
+/// Connections, log segments and extents each take a descriptor, and many systems give a process 1024 until it asks for
+/// more.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!("the limit of open files stays as it is: {error}");
+    }
 }
 
 /// Tells a new user what to type next.

@@ -56,7 +56,7 @@ impl Disks {
 
     pub(super) fn carry_out(&mut self, order: DiskOrder) -> DiskOutcome {
         match order {
-            DiskOrder::Create { file, size } => {
+            DiskOrder::Create { file, size, .. } => {
                 let zeros = vec![0; usize::try_from(size).expect("test files are small")];
                 let stored = Stored { written: zeros.clone(), unsynced: Vec::new(), durable: zeros };
                 assert!(self.files.insert(file, stored).is_none(), "{file:?} exists");
