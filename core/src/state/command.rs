@@ -174,6 +174,9 @@ pub enum ObjectCondition {
     NoneMatch(ETag),
 }
 
+/// The expiry that the decision of an inline body carries: it has no shards, so there is nothing to expire.
+pub const INLINE_EXPIRES: WallTime = WallTime(u64::MAX);
+
 /// Changes to buckets, objects and uploads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObjectOperation {

@@ -49,8 +49,9 @@ fn a_repeated_put_is_refused_for_ever_after_its_shards_were_reclaimed() {
 #[test]
 fn an_inline_version_is_forgotten_after_both_time_and_entries() {
     let key = layout::Layout(GROUP).version_use(VersionId(1));
+    let expires = INLINE_EXPIRES.0;
     let mut replica = Replica::with_bucket();
-    assert_eq!(replica.object(10, put("k", inline(1), 1, 0)), placed(1, 1));
+    assert_eq!(replica.object(10, put("k", inline(1), 1, expires)), placed(1, 1));
     assert_eq!(replica.object(11, delete("k")), DONE);
     replica.skip(70_000);
     assert!(replica.rows.0.contains_key(&key), "entries alone");
@@ -58,11 +59,25 @@ fn an_inline_version_is_forgotten_after_both_time_and_entries() {
     replica.skip(16);
     assert!(!replica.rows.0.contains_key(&key), "time and entries");
 
-    assert_eq!(replica.object(0, put("k", inline(1), 1, 0)), placed(1, 1));
+    assert_eq!(replica.object(0, put("k", inline(1), 1, expires)), placed(1, 1));
     assert_eq!(replica.object(0, delete("k")), DONE);
     assert_eq!(replica.object(1 << 40, delete("k")), DONE);
     replica.skip(60_000);
     assert!(replica.rows.0.contains_key(&key), "time alone: a clock that jumped");
+}
+
+#[test]
+fn inline_parts_of_an_upload_that_was_aborted_are_forgotten() {
+    let mut replica = Replica::with_bucket();
+    assert_eq!(replica.object(10, create_upload("k", 70)), DONE);
+    let part = put_part("k", 70, 1, inline(1), 1, INLINE_EXPIRES.0);
+    assert_eq!(replica.object(11, part), placed(1, 1));
+    assert_eq!(replica.object(12, abort("k", 70)), DONE);
+    replica.skip(70_000);
+    assert_eq!(replica.object(20 * 60_000, delete("k")), DONE);
+    replica.skip(16);
+    let left = [70, 1].map(|version| layout::Layout(GROUP).version_use(VersionId(version)));
+    assert!(left.iter().all(|key| !replica.rows.0.contains_key(key)), "neither the upload nor its part is kept");
 }
 
 #[test]
