@@ -245,7 +245,8 @@ pub enum Answer {
     Done,
     /// The session's id.
     Session(SessionId),
-    /// The command belongs to a session that is not open (any more): it was not applied.
+    /// The command belongs to a session that is not open (any more): this copy of it was not applied. An earlier copy
+    /// may have been, while the session was open; with the session its answer was forgotten.
     SessionExpired,
     /// The revision that the change made.
     Key { revision: u64 },

@@ -189,7 +189,9 @@ fn decided(outcome: Result<Answer, ClientError>) -> Response {
     match outcome {
         Ok(Answer::Key { revision }) => with_revision(StatusCode::OK.into_response(), revision),
         Ok(Answer::SessionExpired) => {
-            failure(StatusCode::GONE, "session_expired", "the session is not open any more: the write did not happen")
+            let message = "the session is not open any more: this request wrote nothing, an earlier one with the same \
+                           sequence may have";
+            failure(StatusCode::GONE, "session_expired", message)
         }
         Ok(_) => unexpected("a write of a key"),
         Err(error) => from_client(error),
