@@ -148,9 +148,17 @@ impl Node {
         if let Some(proposer) = self.proposals.remove(&id) {
             match proposer {
                 Proposer::Client(client) => unavailable(client, why(reason), out),
-                Proposer::Decision { client, version, .. } => {
-                    // Whether it was decided is not known here: the sweep will ask when the preparation has expired.
-                    self.alive.remove(&version);
+                Proposer::Decision { client, version, drives } => {
+                    match reason {
+                        // OBJ-2: it was never proposed.
+                        raft::Refusal::NotLeader { .. } | raft::Refusal::Busy => {
+                            self.end_decision(version, &drives, false, out);
+                        }
+                        // OBJ-2: it may be decided yet. The sweep asks when the preparation has expired.
+                        raft::Refusal::LostLead => {
+                            self.alive.remove(&version);
+                        }
+                    }
                     unavailable(client, why(reason), out);
                 }
                 Proposer::Resolve(_) => self.sweep.end_resolve(),

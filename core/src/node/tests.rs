@@ -14,7 +14,9 @@ use crate::node::{DiskUser, Effect, Reply, Request, Unavailable};
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
 use crate::raft::Role;
-use crate::state::{Answer, ObjectCondition, ObjectOperation, Operation, Query, QueryAnswer, Refusal};
+use crate::state::{
+    Answer, KeyCondition, KeyOperation, ObjectCondition, ObjectOperation, Operation, Query, QueryAnswer, Refusal,
+};
 use crate::stripe::{INLINE_MAX, STRIPE_SIZE};
 use crate::types::{DriveId, GroupId, RequestId};
 use alloc::format;
@@ -280,6 +282,29 @@ fn a_decision_that_did_not_reach_the_log_is_void() {
     assert!(world.reply(decision).is_none(), "the process died before it could answer");
     world.pass(PREPARE_TTL + 2 * SWEEP);
     assert_eq!((world.get("a"), world.shards()), (Err(Refusal::NoSuchKey), 0));
+}
+
+#[test]
+fn a_decision_that_was_never_proposed_leaves_no_shards() {
+    // OBJ-2
+    let mut world = World::new(THREE);
+    let write = world.prepare(&text(1, SMALL));
+    world.hold(|effect| matches!(effect, Effect::Disk { user: DiskUser::Log, .. }));
+    // What the log does not take waits for its commit, until the group takes nothing more, however small.
+    for size in [INLINE_MAX, 1000, 0] {
+        loop {
+            let value = Bytes::from(text(1, size));
+            let operation =
+                Operation::Key(KeyOperation::Put { key: value.slice(..0), value, condition: KeyCondition::Any });
+            let put = world.send(Request::Command { group: GroupId::REGION, session: None, operation });
+            if matches!(world.reply(put), Some(Reply::Unavailable(Unavailable::Busy))) {
+                break;
+            }
+        }
+    }
+    let refused = world.ask(Request::DecideWrite { write, target: target("a", ObjectCondition::Any) });
+    assert!(matches!(refused, Reply::Unavailable(Unavailable::Busy)), "{refused:?}");
+    assert_eq!((world.shards(), world.status().undecided), (0, 0));
 }
 
 #[test]
