@@ -33,8 +33,11 @@ pub(super) enum Output {
 #[derive(Debug)]
 enum RowsUse {
     Idle,
-    /// A batch is applied; these wait for its answers.
-    Applying(BTreeMap<LogIndex, RequestId>),
+    /// A batch of this many bytes is applied; these wait for its answers.
+    Applying {
+        waiting: BTreeMap<LogIndex, RequestId>,
+        bytes: usize,
+    },
     Installing,
 }
 
@@ -152,23 +155,25 @@ impl Group {
         }
         let entries = core::mem::take(&mut self.committed);
         let mut waiting = BTreeMap::new();
+        let mut bytes = 0;
         for entry in &entries {
-            self.uncheckpointed_bytes += entry.payload.size() + 64;
+            bytes += entry.payload.size() + 64;
             if let Some((_, id)) = self.proposed.remove(&entry.position.index) {
                 waiting.insert(entry.position.index, id);
             }
         }
-        self.rows = RowsUse::Applying(waiting);
+        self.rows = RowsUse::Applying { waiting, bytes };
         out.push(Output::Apply(entries));
     }
 
     /// The state store has taken the batch.
     pub(super) fn on_applied(&mut self, through: LogPosition, answers: Vec<(LogIndex, Answer)>, out: &mut Vec<Output>) {
-        let RowsUse::Applying(mut waiting) = core::mem::replace(&mut self.rows, RowsUse::Idle) else {
+        let RowsUse::Applying { mut waiting, bytes } = core::mem::replace(&mut self.rows, RowsUse::Idle) else {
             panic!("a batch is applied only when one was ordered");
         };
         assert!(through.index > self.applied.index, "applying moves forward");
         self.applied = through;
+        self.uncheckpointed_bytes += bytes;
         for (index, answer) in answers {
             if let Some(id) = waiting.remove(&index) {
                 out.push(Output::Answered { id, answer });

@@ -33,7 +33,7 @@ use crate::raft::{self, Raft, Restored};
 use crate::read::Read;
 use crate::shards::{self, Store, Ticket};
 use crate::state::{Answer, Command, Operation, Query, SessionStamp};
-use crate::types::{DriveId, Entries, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId};
+use crate::types::{DriveId, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId};
 use crate::write::Write;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -235,7 +235,7 @@ impl Node {
         for output in outputs {
             match output {
                 Output::Order(order) => self.on_raft_order(group, order, out),
-                Output::Apply(entries) => self.on_apply(group, entries, out),
+                Output::Apply(entries) => out.push(Effect::Apply { group, entries }),
                 Output::Install(snapshot) => out.push(Effect::InstallSnapshot { group, snapshot }),
                 Output::Answered { id, answer } => self.on_answered(id, answer, out),
                 Output::Refused { id, reason } => self.on_refused(id, reason, out),
@@ -263,11 +263,6 @@ impl Node {
         }
     }
 
-    fn on_apply(&mut self, group: GroupId, entries: Entries, out: &mut Vec<Effect>) {
-        self.checkpoint.dirty_since.get_or_insert(self.now.time);
-        out.push(Effect::Apply { group, entries });
-    }
-
     fn on_applied(
         &mut self,
         id: GroupId,
@@ -275,6 +270,8 @@ impl Node {
         answers: Vec<(LogIndex, Answer)>,
         out: &mut Vec<Effect>,
     ) {
+        // From here on, and not from the order on: a checkpoint that was ordered in between does not cover the batch.
+        self.checkpoint.dirty_since.get_or_insert(self.now.time);
         let mut outputs = Vec::new();
         let group = self.groups.get_mut(&id).expect("only groups of this node are applied");
         group.on_applied(through, answers, &mut outputs);

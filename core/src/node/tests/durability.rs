@@ -1,7 +1,7 @@
 //! What the log and the state store promise together, and what a restart finds.
 
 use super::world::{ONE, PREPARE_TTL, SWEEP, THREE, World, text};
-use crate::node::{BootError, Reply, Request};
+use crate::node::{BootError, Effect, Reply, Request};
 use crate::state::{Answer, KeyCondition, KeyOperation, Operation, Query, QueryAnswer};
 use crate::stripe::{INLINE_MAX, STRIPE_SIZE};
 use crate::types::GroupId;
@@ -48,6 +48,21 @@ fn a_checkpoint_comes_with_time_as_well() {
     for group in world.status().groups {
         assert_eq!(group.checkpointed, group.applied);
     }
+}
+
+#[test]
+fn what_is_applied_while_a_checkpoint_is_ordered_waits_for_the_next_one() {
+    let mut world = World::new(ONE);
+    world.hold(|effect| matches!(effect, Effect::Apply { .. }));
+    let (key, value) = (Bytes::from_static(b"key"), Bytes::from_static(b"value"));
+    let operation = Operation::Key(KeyOperation::Put { key, value, condition: KeyCondition::Any });
+    world.send(Request::Command { group: GroupId::REGION, session: None, operation });
+    world.pass(Duration::from_secs(3601));
+    world.release();
+    let is_durable = |world: &World| world.status().groups.iter().all(|group| group.checkpointed == group.applied);
+    assert!(!is_durable(&world));
+    world.pass(Duration::from_secs(3601));
+    assert!(is_durable(&world));
 }
 
 #[test]
