@@ -8,6 +8,8 @@
 //!   only one on the write path.
 //! - `NODE-2` Each client request ends in exactly one reply.
 //! - `NODE-3` After a fatal effect nothing else leaves the node.
+//! - `NODE-4` A node does not start on a log that lacks what the state store has applied, unless a snapshot may have put it
+//!   there: entries are applied only when the log has them (`RAFT-11`).
 //!
 //! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
 //! `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
@@ -89,12 +91,20 @@ impl Node {
         let mut groups = BTreeMap::new();
         for &id in &config.groups {
             let applied = boot.applied.get(&id).copied().unwrap_or_default();
-            let found = recovered.remove(&id).unwrap_or_default();
+            let found = recovered.remove(&id);
+            // A peer sends a snapshot to a replica that has answered it, which made a term durable before it did.
+            let may_hold_snapshot = config.voters.len() > 1 && found.is_some();
+            let found = found.unwrap_or_default();
             let base = found.base;
             if applied.index < base.index {
                 return Err(BootError::StateBehindLog { group: id, applied, base });
             }
             let restored = Restored { hard_state: found.hard_state, base, entries: found.entries, applied: base.index };
+            // NODE-4
+            if !restored.has(applied) && !may_hold_snapshot {
+                let last = restored.last();
+                return Err(BootError::LogBehindState { group: id, applied, last });
+            }
             let restored = restored.reconcile(applied);
             let raft = Raft::new(config.raft(id), restored, rng.next_u64(), now.time);
             groups.insert(id, Group::new(id, raft, applied));

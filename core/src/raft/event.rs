@@ -48,14 +48,24 @@ pub struct Restored {
 }
 
 impl Restored {
+    /// The last entry of the log, or its base.
+    #[must_use]
+    pub fn last(&self) -> LogPosition {
+        self.entries.last().map_or(self.base, |entry| entry.position)
+    }
+
+    /// Whether the log has exactly this entry, or begins after it.
+    #[must_use]
+    pub fn has(&self, position: LogPosition) -> bool {
+        position == self.base || self.entries.iter().any(|entry| entry.position == position)
+    }
+
     /// Sets `applied` to what the state machine says of itself, and mends what a crash leaves between the installation
     /// of a snapshot and the restart of the log after it: the log then ends before `applied`, or has another entry
     /// there. Such a log is void; the replica orders its `Reset` before anything else.
     #[must_use]
     pub fn reconcile(mut self, applied: LogPosition) -> Restored {
-        let entry = self.entries.iter().find(|entry| entry.position.index == applied.index);
-        let is_in_log = applied == self.base || entry.is_some_and(|entry| entry.position == applied);
-        if applied.index > self.base.index && !is_in_log {
+        if applied.index > self.base.index && !self.has(applied) {
             self.base = applied;
             self.entries = Vec::new();
         }

@@ -5,6 +5,7 @@ use crate::node::{BootError, Effect, Reply, Request};
 use crate::state::{Answer, KeyCondition, KeyOperation, Operation, Query, QueryAnswer};
 use crate::stripe::{INLINE_MAX, STRIPE_SIZE};
 use crate::types::GroupId;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use bytes::Bytes;
 use core::time::Duration;
@@ -75,6 +76,23 @@ fn a_state_store_older_than_the_log_is_not_started_on() {
     world.lose_rows();
     let refused = world.try_crash().err();
     assert!(matches!(refused, Some(BootError::StateBehindLog { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_log_older_than_the_state_store_is_not_started_on() {
+    // NODE-4
+    for (is_lost, voters) in [(true, 1), (false, 1), (true, 3)] {
+        let mut world = World::new(ONE);
+        let log = if is_lost { BTreeMap::new() } else { world.log() };
+        put_key(&mut world, 1, 10);
+        world.pass(Duration::from_secs(3601));
+        world.replace_log(log);
+        if voters > 1 {
+            world.expect_peers();
+        }
+        let refused = world.try_crash().err();
+        assert!(matches!(refused, Some(BootError::LogBehindState { .. })), "{voters} voters: {refused:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! A crash is as hard as the contract allows: of the files only what was synced survives, and of the rows only the last
 //! checkpoint. Time moves only when a test moves it.
 
-use super::disks::{Disks, recover};
+use super::disks::{Disks, Stored, recover};
+use crate::disk::File;
 use crate::node::{BootError, Config, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
@@ -141,6 +142,21 @@ impl World {
     /// The state store is lost, or an old copy was put in its place.
     pub(super) fn lose_rows(&mut self) {
         self.disks.checkpointed = MemoryRows::default();
+    }
+
+    /// A copy of the log as it is.
+    pub(super) fn log(&self) -> BTreeMap<File, Stored> {
+        self.disks.log()
+    }
+
+    /// An old copy of the log, or none, was put in its place.
+    pub(super) fn replace_log(&mut self, log: BTreeMap<File, Stored>) {
+        self.disks.replace_log(log);
+    }
+
+    /// The next process has two peers.
+    pub(super) fn expect_peers(&mut self) {
+        self.config.voters = vec![NodeId(1), NodeId(2), NodeId(3)];
     }
 
     /// Sequences of the log's segments.
