@@ -3,6 +3,7 @@
 //! A [`Command`] is what a Raft entry carries. Its encoding is `postcard` behind a version byte; `docs/formats/` has
 //! the page and `state/tests.rs` the golden bytes. A [`Query`] never enters the log: it reads a consistent snapshot.
 
+use super::objects::rows::QueuePlace;
 use crate::stripe::{Profile, WrappedKey};
 use crate::types::{DriveId, SessionId, TenantId, VersionId, WallTime};
 use alloc::collections::BTreeMap;
@@ -308,8 +309,8 @@ pub enum Query {
     Parts { object: ObjectName, upload: VersionId, after: u16, limit: usize },
     /// Uploads in progress in a bucket, in key order. Answer: `Uploads`.
     Uploads { bucket: BucketName, prefix: String, limit: usize },
-    /// The oldest entries of the reclaim queue. Answer: `Reclaimable`.
-    Reclaimable { limit: usize },
+    /// Entries of the reclaim queue behind `after`, the oldest first, at most `limit`. Answer: `Reclaimable`.
+    Reclaimable { after: Option<QueuePlace>, limit: usize },
 }
 
 /// The answer to a query.
@@ -408,6 +409,8 @@ pub struct Upload {
 /// A body whose version is gone and whose shards may be deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reclaim {
+    /// Where it stands in the queue.
+    pub place: QueuePlace,
     /// The version whose shards to delete.
     pub version: VersionId,
     /// The drives that hold them.

@@ -30,6 +30,7 @@ mod tests;
 
 pub use command::*;
 pub use encoding::DecodeError;
+pub use objects::rows::QueuePlace;
 pub use objects::{check_bucket_name, check_object_key};
 pub use snapshot::{InstallError, install, snapshot};
 

@@ -4,8 +4,8 @@
 //! checkpoint. Time moves only when a test moves it.
 
 use super::disks::{Disks, Stored, recover};
-use crate::disk::File;
-use crate::node::{BootError, Config, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
+use crate::disk::{DiskError, DiskOrder, DiskOutcome, File};
+use crate::node::{BootError, Config, DiskUser, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
 use crate::planted::Planted;
@@ -26,6 +26,8 @@ pub(super) const ONE: Profile = Profile { data: 1, parity: 0 };
 pub(super) const THREE: Profile = Profile { data: 2, parity: 1 };
 pub(super) const PREPARE_TTL: Duration = Duration::from_secs(60);
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
+/// Tombstones are written in less than this, headers and indexes of extents in no less.
+const BLOCK_SIZE: usize = 4096;
 
 /// One node, its drives, and its clients.
 pub(super) struct World {
@@ -38,6 +40,8 @@ pub(super) struct World {
     /// Orders that a test holds back, and which those are.
     held: Vec<Effect>,
     holds: fn(&Effect) -> bool,
+    /// Batches of tombstones that the drives refuse from here on.
+    refusing: u32,
     replies: BTreeMap<RequestId, Reply>,
     next_request: u64,
     pub(super) suspects: Vec<String>,
@@ -112,6 +116,7 @@ impl World {
             effects: out.into(),
             held: Vec::new(),
             holds: |_| false,
+            refusing: 0,
             replies: BTreeMap::new(),
             next_request: 1,
             suspects: Vec::new(),
@@ -137,6 +142,11 @@ impl World {
     /// A drive is replaced by an empty one.
     pub(super) fn lose_drive(&mut self, drive: DriveId) {
         self.disks.lose_drive(drive);
+    }
+
+    /// The drives are full for the next `count` batches of tombstones.
+    pub(super) fn refuse_tombstones(&mut self, count: u32) {
+        self.refusing = count;
     }
 
     /// The state store is lost, or an old copy was put in its place.
@@ -221,6 +231,12 @@ impl World {
                 let before = self.replies.insert(id, reply);
                 assert!(before.is_none(), "NODE-2: request {id} was answered before, with {before:?}");
                 None
+            }
+            Effect::Disk { user: user @ DiskUser::Shards(_), op, order: DiskOrder::Write { bytes, .. } }
+                if self.refusing > 0 && bytes.len() < BLOCK_SIZE =>
+            {
+                self.refusing -= 1;
+                Some(Event::Disk { user, op, outcome: DiskOutcome::Failed(DiskError::Full) })
             }
             Effect::Disk { user, op, order } => Some(Event::Disk { user, op, outcome: self.disks.carry_out(order) }),
             Effect::Apply { group, entries } => {

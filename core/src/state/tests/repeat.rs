@@ -81,6 +81,29 @@ fn inline_parts_of_an_upload_that_was_aborted_are_forgotten() {
 }
 
 #[test]
+fn the_reclaim_queue_is_read_page_by_page_from_the_oldest_on() {
+    let mut replica = Replica::with_bucket();
+    assert_eq!(replica.object(1, create_upload("k", 70)), DONE);
+    for number in 1..=3 {
+        let version = u128::from(number);
+        assert_eq!(replica.object(2, put_part("k", 70, number, striped(version, 9), 1, 99)), placed(version, 1));
+    }
+    assert_eq!(replica.object(3, put("j", striped(4, 9), 1, 99)), placed(4, 1));
+    assert_eq!(replica.object(4, delete("j")), DONE);
+    assert_eq!(replica.object(5, abort("k", 70)), DONE, "three entries of one command");
+    let (mut after, mut pages) = (None, Vec::new());
+    loop {
+        let QueryAnswer::Reclaimable(page) = replica.query(&Query::Reclaimable { after, limit: 2 }) else {
+            panic!("not a queue")
+        };
+        let Some(last) = page.last() else { break };
+        after = Some(last.place);
+        pages.push(page.iter().map(|entry| entry.version.0).collect::<Vec<_>>());
+    }
+    assert_eq!(pages, [vec![4, 1], vec![2, 3]]);
+}
+
+#[test]
 fn a_sweep_and_a_decision_exclude_each_other() {
     let mut replica = Replica::with_bucket();
     // The proposer's clock is behind, and the log has not seen a later one: nothing is known yet.

@@ -170,7 +170,7 @@ fn questions() -> Vec<Query> {
         Query::Buckets { tenant: TenantId::DEFAULT },
         Query::Parts { object: object("c"), upload: VersionId(71), after: 0, limit: 9 },
         Query::Uploads { bucket: bucket("bkt"), prefix: "".to_string(), limit: 9 },
-        Query::Reclaimable { limit: 9 },
+        Query::Reclaimable { after: None, limit: 9 },
     ];
     questions.extend(["a", "b"].map(|key| Query::Object { object: object(key) }));
     questions.extend(["", "/"].map(|delimiter| Query::List {
