@@ -131,11 +131,9 @@ impl Node {
     fn resolve_expired(&mut self, out: &mut Vec<Effect>) {
         let mut expired: BTreeMap<VersionId, WallTime> = BTreeMap::new();
         let hasty = planted!(self.config.planted, SweepInFlight);
-        let pinned = self.pinned();
         for undecided in self.stores.values().flat_map(|store| store.undecided()) {
-            // SWEEP-2, and OBJ-1: nothing could be done about a body that somebody reads.
-            let ours = self.alive.contains(&undecided.version) || pinned.contains(&undecided.version);
-            if hasty || (!ours && undecided.expires < self.now.wall) {
+            // SWEEP-2
+            if hasty || (!self.alive.contains(&undecided.version) && undecided.expires < self.now.wall) {
                 let expires = expired.entry(undecided.version).or_default();
                 *expires = undecided.expires.max(*expires);
             }
@@ -158,18 +156,11 @@ impl Node {
         let Answer::Resolved(fates) = answer else { panic!("a question for fates was answered by {answer:?}") };
         assert_eq!(fates.len(), versions.len(), "one fate for each version asked");
         let drives: Vec<_> = self.stores.keys().copied().collect();
-        // OBJ-1: a body in the reclaim queue is void too, and a reader may still have it open or be about to. It stays
-        // undecided here, so it is asked for again.
-        let pinned = self.pinned();
-        let is_opening = !self.opening.is_empty();
         for (&version, fate) in versions.iter().zip(fates) {
-            if fate == Fate::Void && (is_opening || pinned.contains(&version)) {
-                continue;
-            }
             for &drive in &drives {
                 match fate {
                     Fate::Committed => self.step_store(drive, shards::Event::Commit { version }, out),
-                    // SWEEP-1
+                    // SWEEP-1, and OBJ-1: nobody reads what was never decided, or went through the reclaim queue.
                     Fate::Void => self.discard(drive, version, out),
                     Fate::Pending if planted!(self.config.planted, SweepInFlight) => self.discard(drive, version, out),
                     Fate::Pending => {}

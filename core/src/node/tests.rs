@@ -291,6 +291,20 @@ fn what_a_crash_leaves_undecided_goes_when_it_has_expired() {
 }
 
 #[test]
+fn what_a_crash_leaves_undecided_goes_while_objects_are_opened() {
+    let mut world = World::new(ONE);
+    world.put("kept", &text(1, SMALL));
+    world.prepare(&text(2, SMALL));
+    let mut world = world.crash();
+    world.hold(|effect| matches!(effect, Effect::Query { query: Query::Object { .. }, .. }));
+    let open = world.send(Request::Open { object: name("kept") });
+    world.pass(PREPARE_TTL + 2 * SWEEP);
+    assert_eq!((world.shards(), world.status().undecided), (1, 0), "an open that is under way keeps nothing of it");
+    world.release();
+    assert!(matches!(world.reply(open), Some(Reply::Opened(_))));
+}
+
+#[test]
 fn a_slow_client_keeps_its_shards_but_may_not_decide_after_their_expiry() {
     // SWEEP-2, and WRITE-3 for the refusal.
     let mut world = World::new(THREE);

@@ -231,9 +231,9 @@ pub enum ObjectOperation {
 /// What the metadata knows of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
-    /// Decided: its shards belong to an object or a part.
+    /// Decided: its shards belong to an object, a part or the reclaim queue.
     Committed,
-    /// Unknown, or waiting in the reclaim queue, and it can never be decided any more: its shards may go.
+    /// Unknown, or already reclaimed, and it can never be decided any more: its shards may go, for nobody reads them.
     Void,
     /// Not decided, but its preparation has not expired by replicated time. Ask again later.
     Pending,

@@ -137,7 +137,7 @@ fn parts_are_resolved_through_the_whole_life_of_an_upload() {
     assert_eq!(fates(&mut replica), [Fate::Committed; 3]);
     let answer = replica.object(4, complete("k", 70, &[(1, 1), (2, 2)]));
     assert!(matches!(answer, Answer::Put { etag: ETag { parts: 2, .. }, version: VersionId(70) }), "{answer:?}");
-    assert_eq!(fates(&mut replica), [Fate::Committed, Fate::Committed, Fate::Void]);
+    assert_eq!(fates(&mut replica), [Fate::Committed, Fate::Committed, Fate::Committed]);
     assert_eq!(replica.reclaimable(), [VersionId(3)]);
     assert_eq!(replica.object(4, complete("k", 70, &[(1, 1), (2, 2)])), answer, "a repeat");
     match replica.query(&Query::Object { object: object("k") }) {
@@ -146,6 +146,8 @@ fn parts_are_resolved_through_the_whole_life_of_an_upload() {
     }
     assert_eq!(replica.object(5, put("k", inline(4), 4, 0)), placed(4, 4));
     assert_eq!(replica.reclaimable(), [VersionId(3), VersionId(1), VersionId(2)]);
+    assert_eq!(fates(&mut replica), [Fate::Committed; 3]);
+    assert_eq!(replica.object(4, reclaimed(&[1, 2, 3])), DONE);
     assert_eq!(fates(&mut replica), [Fate::Void; 3]);
     assert_eq!(replica.object(4, complete("k", 70, &[(1, 1), (2, 2)])), Answer::Refused(Refusal::NoSuchUpload));
 }
