@@ -4,6 +4,7 @@ use crate::log::{self, Log, RecoveredGroup};
 use crate::planted::Planted;
 use crate::raft;
 use crate::shards::{self, Store};
+use crate::state::Applied;
 use crate::stripe::{Profile, RootKey};
 use crate::types::{DriveId, GroupId, LogPosition, NodeId};
 use alloc::collections::BTreeMap;
@@ -70,7 +71,7 @@ pub struct Boot {
     /// Each drive's store and its first orders: the answers of `shards::recover`.
     pub stores: BTreeMap<DriveId, (Store, Vec<shards::Effect>)>,
     /// What the state store has durably applied: the answers of `state::applied`.
-    pub applied: BTreeMap<GroupId, LogPosition>,
+    pub applied: BTreeMap<GroupId, Applied>,
 }
 
 /// Why a node cannot start on what its drives hold.

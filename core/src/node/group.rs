@@ -4,8 +4,9 @@
 //! - `GROUP-2` An answer goes to whoever proposed the entry only if the entry at that index has the proposal's term.
 //! - `GROUP-3` A query runs only when the state machine has applied the index that ReadIndex named.
 
+use super::clock::ReplicatedClock;
 use crate::raft::{self, Raft, Role};
-use crate::state::Answer;
+use crate::state::{Answer, Applied};
 use crate::types::{Entries, Entry, GroupId, LogIndex, LogPosition, RequestId, Snapshot, Term, Time, Trace};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -56,6 +57,7 @@ pub(super) struct Group {
     /// A snapshot that waits for the batch under way.
     install: Option<Snapshot>,
     pub(super) applied: LogPosition,
+    pub(super) clock: ReplicatedClock,
     /// Applied when the last completed checkpoint was ordered.
     pub(super) checkpointed: LogIndex,
     /// Bytes of commands applied since the last checkpoint was ordered.
@@ -63,7 +65,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, raft: Raft, applied: LogPosition) -> Group {
+    pub(super) fn new(id: GroupId, raft: Raft, applied: Applied, now: Time) -> Group {
         Group {
             id,
             raft,
@@ -72,8 +74,9 @@ impl Group {
             committed: Vec::new(),
             rows: RowsUse::Idle,
             install: None,
-            applied,
-            checkpointed: applied.index,
+            applied: applied.position,
+            clock: ReplicatedClock::new(applied.time, now),
+            checkpointed: applied.position.index,
             uncheckpointed_bytes: 0,
         }
     }
@@ -167,12 +170,19 @@ impl Group {
     }
 
     /// The state store has taken the batch.
-    pub(super) fn on_applied(&mut self, through: LogPosition, answers: Vec<(LogIndex, Answer)>, out: &mut Vec<Output>) {
+    pub(super) fn on_applied(
+        &mut self,
+        now: Time,
+        through: Applied,
+        answers: Vec<(LogIndex, Answer)>,
+        out: &mut Vec<Output>,
+    ) {
         let RowsUse::Applying { mut waiting, bytes } = core::mem::replace(&mut self.rows, RowsUse::Idle) else {
             panic!("a batch is applied only when one was ordered");
         };
-        assert!(through.index > self.applied.index, "applying moves forward");
-        self.applied = through;
+        assert!(through.position.index > self.applied.index, "applying moves forward");
+        self.applied = through.position;
+        self.clock.on_applied(through.time, now);
         self.uncheckpointed_bytes += bytes;
         for (index, answer) in answers {
             if let Some(id) = waiting.remove(&index) {

@@ -12,13 +12,14 @@
 //!   there: entries are applied only when the log has them (`RAFT-11`).
 //!
 //! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
-//! `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
+//! `clock` its replicated time, `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
 
 pub mod config;
 pub mod event;
 pub mod request;
 
 mod clients;
+mod clock;
 mod group;
 mod objects;
 mod sweep;
@@ -34,8 +35,8 @@ use crate::log::{self, Log};
 use crate::raft::{self, Raft, Restored};
 use crate::read::Read;
 use crate::shards::{self, Store, Ticket};
-use crate::state::{Answer, Command, Operation, Query, SessionStamp};
-use crate::types::{DriveId, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId};
+use crate::state::{Answer, Applied, Command, Operation, Query, SessionStamp};
+use crate::types::{DriveId, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId, WallTime};
 use crate::write::Write;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -90,7 +91,8 @@ impl Node {
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let mut groups = BTreeMap::new();
         for &id in &config.groups {
-            let applied = boot.applied.get(&id).copied().unwrap_or_default();
+            let state = boot.applied.get(&id).copied().unwrap_or_default();
+            let applied = state.position;
             let found = recovered.remove(&id);
             // A peer sends a snapshot to a replica that has answered it, which made a term durable before it did.
             let may_hold_snapshot = config.voters.len() > 1 && found.is_some();
@@ -107,7 +109,7 @@ impl Node {
             }
             let restored = restored.reconcile(applied);
             let raft = Raft::new(config.raft(id), restored, rng.next_u64(), now.time);
-            groups.insert(id, Group::new(id, raft, applied));
+            groups.insert(id, Group::new(id, raft, state, now.time));
         }
         let mut stores = BTreeMap::new();
         let mut store_effects = Vec::new();
@@ -273,18 +275,12 @@ impl Node {
         }
     }
 
-    fn on_applied(
-        &mut self,
-        id: GroupId,
-        through: LogPosition,
-        answers: Vec<(LogIndex, Answer)>,
-        out: &mut Vec<Effect>,
-    ) {
+    fn on_applied(&mut self, id: GroupId, through: Applied, answers: Vec<(LogIndex, Answer)>, out: &mut Vec<Effect>) {
         // From here on, and not from the order on: a checkpoint that was ordered in between does not cover the batch.
         self.checkpoint.dirty_since.get_or_insert(self.now.time);
         let mut outputs = Vec::new();
         let group = self.groups.get_mut(&id).expect("only groups of this node are applied");
-        group.on_applied(through, answers, &mut outputs);
+        group.on_applied(self.now.time, through, answers, &mut outputs);
         if id == GroupId::REGION {
             self.sweep.note_applied();
         }
@@ -340,7 +336,7 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let id = RequestId(self.fresh_id());
-        let command = Command { time: self.now.wall, session, operation }.encode();
+        let command = Command { time: self.wall(group), session, operation }.encode();
         self.proposals.insert(id, proposer);
         self.step_group(group, raft::Event::Propose { id, command }, out);
     }
@@ -349,6 +345,11 @@ impl Node {
         let id = RequestId(self.fresh_id());
         self.questions.insert(id, (group, query, asker));
         self.step_group(group, raft::Event::Read { id }, out);
+    }
+
+    /// What time it is for the commands and the preparations of a group (`TIME-1`).
+    fn wall(&self, group: GroupId) -> WallTime {
+        self.groups.get(&group).map_or(self.now.wall, |group| group.clock.read(self.now))
     }
 
     fn leads(&self, group: GroupId) -> bool {

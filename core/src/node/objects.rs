@@ -86,7 +86,7 @@ impl Node {
         bytes: Bytes,
         out: &mut Vec<Effect>,
     ) {
-        let expires = self.now.wall.after(self.config.prepare_ttl);
+        let expires = self.wall(GroupId::REGION).after(self.config.prepare_ttl);
         if self.writes.contains_key(&write) {
             self.step_write(write, write::Event::Stripe { request: id, index, bytes, expires }, out);
         } else {

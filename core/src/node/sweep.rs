@@ -130,10 +130,11 @@ impl Node {
 
     fn resolve_expired(&mut self, out: &mut Vec<Effect>) {
         let mut expired: BTreeMap<VersionId, WallTime> = BTreeMap::new();
+        let now = self.wall(GroupId::REGION);
         let hasty = planted!(self.config.planted, SweepInFlight);
         for undecided in self.stores.values().flat_map(|store| store.undecided()) {
             // SWEEP-2
-            if hasty || (!self.alive.contains(&undecided.version) && undecided.expires < self.now.wall) {
+            if hasty || (!self.alive.contains(&undecided.version) && undecided.expires < now) {
                 let expires = expired.entry(undecided.version).or_default();
                 *expires = undecided.expires.max(*expires);
             }

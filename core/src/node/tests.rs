@@ -305,6 +305,25 @@ fn what_a_crash_leaves_undecided_goes_while_objects_are_opened() {
 }
 
 #[test]
+fn a_wall_clock_that_jumped_back_does_not_make_writes_expire() {
+    // TIME-1
+    const HOURS: i64 = 8 * 3_600_000;
+    let mut world = World::new(THREE);
+    world.jump(HOURS);
+    world.put("ahead", &text(1, SMALL));
+    world.jump(-HOURS);
+    world.put("back", &text(2, SMALL));
+    let mut world = world.crash();
+    world.put("after a restart", &text(3, SMALL));
+    // TIME-2: what is left undecided goes, long before the wall clock is where it was.
+    world.prepare(&text(4, SMALL));
+    let mut world = world.crash();
+    world.pass(2 * PREPARE_TTL + 2 * SWEEP);
+    assert_eq!((world.shards(), world.status().undecided), (9, 0));
+    assert_eq!(world.get("back"), Ok(text(2, SMALL)));
+}
+
+#[test]
 fn a_slow_client_keeps_its_shards_but_may_not_decide_after_their_expiry() {
     // SWEEP-2, and WRITE-3 for the refusal.
     let mut world = World::new(THREE);

@@ -186,6 +186,11 @@ impl World {
         self.move_to(until);
     }
 
+    /// The wall clock is moved. No time passes.
+    pub(super) fn jump(&mut self, by_ms: i64) {
+        self.now.wall = WallTime(self.now.wall.0.saturating_add_signed(by_ms));
+    }
+
     fn move_to(&mut self, time: Time) {
         let passed = time.since(self.now.time);
         self.now = Now { time: self.now.time.max(time), wall: self.now.wall.after(passed) };
@@ -241,7 +246,7 @@ impl World {
             Effect::Disk { user, op, order } => Some(Event::Disk { user, op, outcome: self.disks.carry_out(order) }),
             Effect::Apply { group, entries } => {
                 let answers = state::apply(group, &entries, &mut self.rows).expect("rows in memory take everything");
-                let through = entries.last().expect("a batch has entries").position;
+                let through = state::applied(group, &self.rows).expect("rows in memory are not damaged");
                 Some(Event::Applied { group, through, answers })
             }
             Effect::Query { work, group, query } => {
