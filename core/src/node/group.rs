@@ -104,10 +104,7 @@ impl Group {
             raft::Effect::ReadReady { id, index } if index <= self.applied.index => out.push(Output::Readable { id }),
             // GROUP-3
             raft::Effect::ReadReady { id, index } => self.reads.push((index, id)),
-            raft::Effect::Refused { id, reason } => {
-                self.proposed.retain(|_, (_, waiting)| *waiting != id);
-                out.push(Output::Refused { id, reason });
-            }
+            raft::Effect::Refused { id, reason } => out.push(Output::Refused { id, reason }),
             raft::Effect::Became { role, term, leader } => {
                 if role != Role::Leader {
                     self.refuse_proposals(out);
@@ -124,9 +121,10 @@ impl Group {
         }
     }
 
-    /// A node that lost the lead cannot promise anything for what it had proposed; it may still be committed.
+    /// A node that lost the lead cannot promise anything for what it had proposed; it may still be committed. What is
+    /// committed is answered when it is applied (`GROUP-2`).
     fn refuse_proposals(&mut self, out: &mut Vec<Output>) {
-        for (_, (_, id)) in core::mem::take(&mut self.proposed) {
+        for (_, (_, id)) in self.proposed.split_off(&self.raft.commit().next()) {
             out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
         }
     }
@@ -201,6 +199,11 @@ impl Group {
         self.applied = self.applied.max(position);
         self.checkpointed = self.checkpointed.max(position.index);
         self.committed.retain(|entry| entry.position.index > position.index);
+        // What the snapshot covers is not applied here, so its answers are not known here.
+        let behind = self.proposed.split_off(&position.index.next());
+        for (_, (_, id)) in core::mem::replace(&mut self.proposed, behind) {
+            out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
+        }
         self.release_reads(out);
         self.use_rows(out);
     }

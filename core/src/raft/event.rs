@@ -111,11 +111,12 @@ pub enum Effect {
     /// The log restarts after a snapshot: entries up to `base`, and also everything after it that does not follow
     /// from it, are void. Ends in `Persisted`.
     Reset { id: PersistId, base: LogPosition },
-    /// The command stands at this place in the log. It counts only when it is committed there with this term.
+    /// The command stands at this place in the log. It counts only when it is committed there with this term. That is
+    /// the last word on it: when the replica ceases to lead, whatever is not committed has an unknown end.
     Proposed { id: RequestId, position: LogPosition },
     /// The read may be answered once the state machine has applied `index`.
     ReadReady { id: RequestId, index: LogIndex },
-    /// Not here, not now. The command or read had no effect, or (after `Proposed`) an unknown one.
+    /// Not here, not now. The command was not proposed, or the read will not be answered.
     Refused { id: RequestId, reason: Refusal },
     /// A follower needs the state machine's snapshot. Ends in `SnapshotTaken`; asked once at a time.
     TakeSnapshot,
@@ -145,6 +146,7 @@ pub enum Refusal {
     NotLeader { leader: Option<NodeId> },
     /// Too many commands wait for their commit; try again later.
     Busy,
-    /// The node lost its lead after it had taken the command or the read. A command may or may not be committed.
+    /// The node lost its lead after it had taken the read or, as the parent says of what was `Proposed`, the command,
+    /// which may or may not be committed.
     LostLead,
 }
