@@ -8,15 +8,18 @@
 //!   only one on the write path.
 //! - `NODE-2` Each client request ends in exactly one reply.
 //! - `NODE-3` After a fatal effect nothing else leaves the node.
+//! - `NODE-4` A node does not start on a log that lacks what the state store has applied, unless a snapshot may have put it
+//!   there: entries are applied only when the log has them (`RAFT-11`).
 //!
 //! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
-//! `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
+//! `clock` its replicated time, `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
 
 pub mod config;
 pub mod event;
 pub mod request;
 
 mod clients;
+mod clock;
 mod group;
 mod objects;
 mod sweep;
@@ -32,8 +35,8 @@ use crate::log::{self, Log};
 use crate::raft::{self, Raft, Restored};
 use crate::read::Read;
 use crate::shards::{self, Store, Ticket};
-use crate::state::{Answer, Command, Operation, Query, SessionStamp};
-use crate::types::{DriveId, Entries, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId};
+use crate::state::{Answer, Applied, Command, Operation, Query, SessionStamp};
+use crate::types::{DriveId, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId, WallTime};
 use crate::write::Write;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -88,16 +91,25 @@ impl Node {
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let mut groups = BTreeMap::new();
         for &id in &config.groups {
-            let applied = boot.applied.get(&id).copied().unwrap_or_default();
-            let found = recovered.remove(&id).unwrap_or_default();
+            let state = boot.applied.get(&id).copied().unwrap_or_default();
+            let applied = state.position;
+            let found = recovered.remove(&id);
+            // A peer sends a snapshot to a replica that has answered it, which made a term durable before it did.
+            let may_hold_snapshot = config.voters.len() > 1 && found.is_some();
+            let found = found.unwrap_or_default();
             let base = found.base;
             if applied.index < base.index {
                 return Err(BootError::StateBehindLog { group: id, applied, base });
             }
             let restored = Restored { hard_state: found.hard_state, base, entries: found.entries, applied: base.index };
+            // NODE-4
+            if !restored.has(applied) && !may_hold_snapshot {
+                let last = restored.last();
+                return Err(BootError::LogBehindState { group: id, applied, last });
+            }
             let restored = restored.reconcile(applied);
             let raft = Raft::new(config.raft(id), restored, rng.next_u64(), now.time);
-            groups.insert(id, Group::new(id, raft, applied));
+            groups.insert(id, Group::new(id, raft, state, now.time));
         }
         let mut stores = BTreeMap::new();
         let mut store_effects = Vec::new();
@@ -235,7 +247,7 @@ impl Node {
         for output in outputs {
             match output {
                 Output::Order(order) => self.on_raft_order(group, order, out),
-                Output::Apply(entries) => self.on_apply(group, entries, out),
+                Output::Apply(entries) => out.push(Effect::Apply { group, entries }),
                 Output::Install(snapshot) => out.push(Effect::InstallSnapshot { group, snapshot }),
                 Output::Answered { id, answer } => self.on_answered(id, answer, out),
                 Output::Refused { id, reason } => self.on_refused(id, reason, out),
@@ -263,21 +275,12 @@ impl Node {
         }
     }
 
-    fn on_apply(&mut self, group: GroupId, entries: Entries, out: &mut Vec<Effect>) {
+    fn on_applied(&mut self, id: GroupId, through: Applied, answers: Vec<(LogIndex, Answer)>, out: &mut Vec<Effect>) {
+        // From here on, and not from the order on: a checkpoint that was ordered in between does not cover the batch.
         self.checkpoint.dirty_since.get_or_insert(self.now.time);
-        out.push(Effect::Apply { group, entries });
-    }
-
-    fn on_applied(
-        &mut self,
-        id: GroupId,
-        through: LogPosition,
-        answers: Vec<(LogIndex, Answer)>,
-        out: &mut Vec<Effect>,
-    ) {
         let mut outputs = Vec::new();
         let group = self.groups.get_mut(&id).expect("only groups of this node are applied");
-        group.on_applied(through, answers, &mut outputs);
+        group.on_applied(self.now.time, through, answers, &mut outputs);
         if id == GroupId::REGION {
             self.sweep.note_applied();
         }
@@ -333,7 +336,7 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let id = RequestId(self.fresh_id());
-        let command = Command { time: self.now.wall, session, operation }.encode();
+        let command = Command { time: self.wall(group), session, operation }.encode();
         self.proposals.insert(id, proposer);
         self.step_group(group, raft::Event::Propose { id, command }, out);
     }
@@ -342,6 +345,11 @@ impl Node {
         let id = RequestId(self.fresh_id());
         self.questions.insert(id, (group, query, asker));
         self.step_group(group, raft::Event::Read { id }, out);
+    }
+
+    /// What time it is for the commands and the preparations of a group (`TIME-1`).
+    fn wall(&self, group: GroupId) -> WallTime {
+        self.groups.get(&group).map_or(self.now.wall, |group| group.clock.read(self.now))
     }
 
     fn leads(&self, group: GroupId) -> bool {

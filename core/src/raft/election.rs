@@ -15,7 +15,7 @@ use super::{Following, Leader, Raft, RoleState};
 use crate::planted::planted;
 use crate::types::{HardState, LogPosition, NodeId, Payload, PersistId, Term, Time};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 impl Raft {
@@ -229,7 +229,6 @@ impl Raft {
             peers,
             heartbeat_at: now.after(self.config.heartbeat_interval),
             uncommitted_bytes: self.log.payload_bytes(self.commit, self.log.last().index),
-            proposals: VecDeque::new(),
             reads: Reads::default(),
         };
         self.change_role(RoleState::Leader(Box::new(leader)), out);
@@ -261,7 +260,7 @@ impl Raft {
             out.push(Effect::Became { role, term, leader });
         }
         match before {
-            RoleState::Leader(leader) => leader.refuse_all(out),
+            RoleState::Leader(leader) => leader.refuse_reads(out),
             // RAFT-7: requests for votes that wait for the disk boast of a log that a leader may replace.
             RoleState::Candidate { .. } => self.durability.drop_held(),
             RoleState::Follower { .. } | RoleState::PreCandidate { .. } => {}

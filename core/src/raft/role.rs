@@ -3,9 +3,9 @@
 use super::event::{Effect, Refusal, Role};
 use super::progress::Progress;
 use super::reads::Reads;
-use crate::types::{LogIndex, NodeId, PersistId, RequestId, Time};
+use crate::types::{NodeId, PersistId, Time};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -57,8 +57,6 @@ pub(super) struct Leader {
     pub(super) heartbeat_at: Time,
     /// Bytes of payload in the log that are not committed.
     pub(super) uncommitted_bytes: usize,
-    /// Clients' commands that are not committed, in log order.
-    pub(super) proposals: VecDeque<(LogIndex, RequestId)>,
     /// Clients' reads that are not answered.
     pub(super) reads: Reads,
 }
@@ -101,10 +99,8 @@ impl Leader {
         self.quorum_heard(others).map(|heard| heard.after(election_timeout))
     }
 
-    /// The lead is lost: what clients still wait for has an unknown end.
-    pub(super) fn refuse_all(self, out: &mut Vec<Effect>) {
-        let reads = self.reads.into_ids();
-        let proposals = self.proposals.into_iter().map(|(_, id)| id);
-        out.extend(proposals.chain(reads).map(|id| Effect::Refused { id, reason: Refusal::LostLead }));
+    /// The lead is lost, and with it the reads that nobody confirmed.
+    pub(super) fn refuse_reads(self, out: &mut Vec<Effect>) {
+        out.extend(self.reads.into_ids().map(|id| Effect::Refused { id, reason: Refusal::LostLead }));
     }
 }

@@ -190,11 +190,11 @@ pub(super) fn session(headers: &HeaderMap) -> Result<Option<SessionStamp>, Early
 fn decided(outcome: Result<Answer, ClientError>) -> Response {
     match outcome {
         Ok(Answer::Key { revision }) => with_revision(StatusCode::OK.into_response(), revision),
-        Ok(Answer::SessionExpired) => failure(
-            StatusCode::GONE,
-            "session_expired",
-            "the session is not open any more: this copy of the write did not happen, an earlier one may have",
-        ),
+        Ok(Answer::SessionExpired) => {
+            let message = "the session is not open any more: this request wrote nothing, an earlier one with the same \
+                           sequence may have";
+            failure(StatusCode::GONE, "session_expired", message)
+        }
         Ok(_) => unexpected("a write of a key"),
         Err(error) => from_client(error),
     }

@@ -172,7 +172,7 @@ impl Process {
     fn look(&self) -> Result<Sight, String> {
         let mut applied = Vec::new();
         for group in &self.groups {
-            applied.push((*group, self.store.applied(*group).map_err(words)?));
+            applied.push((*group, self.store.applied(*group).map_err(words)?.position));
         }
         let rows_hash = fingerprint_rows(&self.store.rows().map_err(words)?);
         Ok(Sight { status: self.node.status(), applied, rows_hash })

@@ -18,7 +18,7 @@ const EXTENT_SIZE: u64 = 8 << 20;
 
 /// A file with what a crash would leave of it.
 #[derive(Clone, Debug, Default)]
-struct Stored {
+pub(super) struct Stored {
     written: Vec<u8>,
     unsynced: Vec<(usize, Bytes)>,
     durable: Vec<u8>,
@@ -43,6 +43,17 @@ impl Disks {
 
     pub(super) fn lose_drive(&mut self, drive: DriveId) {
         self.files.retain(|file, _| !matches!(file, File::Extent(of, _) if *of == drive));
+    }
+
+    /// A copy of the log's segments.
+    pub(super) fn log(&self) -> BTreeMap<File, Stored> {
+        let is_log = |file: &File| matches!(file, File::LogSegment(_));
+        self.files.iter().filter(|(file, _)| is_log(file)).map(|(file, stored)| (*file, stored.clone())).collect()
+    }
+
+    pub(super) fn replace_log(&mut self, log: BTreeMap<File, Stored>) {
+        self.files.retain(|file, _| !matches!(file, File::LogSegment(_)));
+        self.files.extend(log);
     }
 
     /// Sequences of the log's segments.

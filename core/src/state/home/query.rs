@@ -7,10 +7,10 @@ use super::super::command::{BucketName, Object, ObjectName, Part, Query, QueryAn
 use super::super::keys::KeyRow;
 use super::super::layout::{KeyParts, Range, Table};
 use super::super::objects::list::{Page, Seek, Step};
-use super::super::objects::rows::{BucketRow, Content, PartRow, ReclaimRow, UploadRow};
+use super::super::objects::rows::{BucketRow, Content, PartRow, QueuePlace, ReclaimRow, UploadRow};
 use super::Reader;
 use crate::rows::{RowsError, Scan};
-use crate::types::{TenantId, VersionId};
+use crate::types::{LogIndex, TenantId, VersionId};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -34,7 +34,7 @@ impl Reader<'_> {
             }
             Query::Parts { object, upload, after, limit } => self.query_parts(object, *upload, *after, *limit),
             Query::Uploads { bucket, prefix, limit } => self.query_uploads(bucket, prefix, *limit),
-            Query::Reclaimable { limit } => self.query_reclaimable(*limit),
+            Query::Reclaimable { after, limit } => self.query_reclaimable(*after, *limit),
         }
     }
 
@@ -156,10 +156,12 @@ impl Reader<'_> {
         Ok(QueryAnswer::Uploads { uploads: found.into_iter().map(upload).collect(), more })
     }
 
-    fn query_reclaimable(self, limit: usize) -> Result<QueryAnswer, RowsError> {
-        let range = self.layout.table_rows(Table::Reclaim);
-        let found = self.collect(&range, limit, |_| Some(()))?;
-        let reclaim = |((), row): ((), ReclaimRow)| Reclaim { version: row.version, drives: row.drives };
+    fn query_reclaimable(self, after: Option<QueuePlace>, limit: usize) -> Result<QueryAnswer, RowsError> {
+        let found = self.collect(&self.layout.reclaim_after(after), limit, |mut key| {
+            Some(QueuePlace { retired: LogIndex(key.number_u64()?), ordinal: key.number_u32()? })
+        })?;
+        let reclaim =
+            |(place, row): (QueuePlace, ReclaimRow)| Reclaim { place, version: row.version, drives: row.drives };
         Ok(QueryAnswer::Reclaimable(found.into_iter().map(reclaim).collect()))
     }
 
