@@ -28,11 +28,22 @@ pub enum File {
     Extent(DriveId, u64),
 }
 
+/// What a new file is for. It says how much of the last room on a drive the file may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Entries of the log, which the node cannot do without.
+    Log,
+    /// Shards that clients put.
+    Puts,
+    /// Tombstones, and copies out of extents that are about to go: what gives space back.
+    Reclaim,
+}
+
 /// An order to a drive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskOrder {
     /// Makes the file, which must not exist, with `size` zero bytes allocated; syncs it and its directory.
-    Create { file: File, size: u64 },
+    Create { file: File, size: u64, purpose: Purpose },
     /// Writes at `offset`; the file grows if need be. Visible to reads at completion, durable only after a sync.
     Write { file: File, offset: u64, bytes: Bytes },
     /// Makes every completed write of the file durable (`fdatasync`). DISK-1

@@ -190,7 +190,7 @@ fn carry_out(log: &mut Log, effects: Vec<Effect>, files: &mut Files) {
     while let Some(effect) = effects.pop_front() {
         let Effect::Disk { op, order } = effect else { continue };
         match order {
-            DiskOrder::Create { file, size } => {
+            DiskOrder::Create { file, size, .. } => {
                 let made = vec![0; usize::try_from(size).expect("test segments are small")];
                 assert!(files.insert(sequence(file), made).is_none(), "the file must not exist");
             }

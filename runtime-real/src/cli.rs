@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Anvil stores objects, keeps keys and runs compute next to the data, in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "anvil", version, after_help = EXAMPLES)]
+#[command(name = "anvil", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do; `serve` when nothing is said.
     #[command(subcommand)]

@@ -5,6 +5,7 @@ use crate::front;
 use crate::node::{self, NodeDirectory, StartOptions};
 use anyhow::Context;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 /// loses nothing that was acknowledged.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     args.check()?;
+    raise_descriptor_limit();
     let address = SocketAddr::new(args.listen, args.http_port()?);
     let credentials = args.access_key_id.clone().zip(args.secret_access_key.clone());
     // The port comes first: a second node on it should not touch the data directory.
@@ -61,30 +63,47 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     stopped.map_err(|fatal| anyhow::anyhow!("{fatal}"))
 }
 
+/// Connections, log segments and extents each take a descriptor, and many systems give a process 1024 until it asks for
+/// more.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!("the limit of open files stays as it is: {error}");
+    }
+}
+
 /// Tells a new user what to type next.
 #[expect(clippy::print_stdout, reason = "this is the command's output")]
 fn greet(args: &ServeArgs, directory: &NodeDirectory, address: SocketAddr) {
-    let (id, secret) = (&directory.access_key_id, &directory.secret_access_key);
+    let id = &directory.access_key_id;
     let dirs: Vec<_> = args.dir.iter().map(|dir| dir.display().to_string()).collect();
     println!("anvil {} is ready", env!("CARGO_PKG_VERSION"));
     println!("  node       {} with {} drive(s): {}", directory.name, directory.drives.len(), dirs.join(", "));
     println!("  endpoint   http://{address}   (S3, /kv, /status, /-/metrics)");
     if directory.fresh && args.access_key_id.is_none() {
-        println!("  keys       made for you, kept in {}", directory.first().join("keys").join("access").display());
+        println!("  keys       made for you, kept in {}", access_file(directory).display());
     }
     println!();
-    println!(
-        "  export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={} AWS_REGION={}",
-        shown(args, secret),
-        args.region
-    );
+    let secret = shown(args, directory);
+    println!("  export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={}", args.region);
     println!("  aws --endpoint-url http://{address} s3 mb s3://demo");
     println!("  aws --endpoint-url http://{address} s3 cp README.md s3://demo/");
     println!("  curl -X PUT --data 'hello' http://{address}/kv/greeting && curl http://{address}/kv/greeting");
     println!();
 }
 
-/// A secret that came from the user's environment is not repeated into logs.
-fn shown<'a>(args: &ServeArgs, secret: &'a str) -> &'a str {
-    if args.secret_access_key.is_some() { "\"$ANVIL_SECRET_ACCESS_KEY\"" } else { secret }
+/// How the shell gets at the secret: in full at the first start only, since what a service prints is kept and read.
+fn shown(args: &ServeArgs, directory: &NodeDirectory) -> String {
+    if args.secret_access_key.is_some() {
+        "\"$ANVIL_SECRET_ACCESS_KEY\"".to_owned()
+    } else if directory.fresh {
+        directory.secret_access_key.clone()
+    } else {
+        format!("$(awk '$1 == \"secret\" {{ print $2 }}' {})", access_file(directory).display())
+    }
+}
+
+fn access_file(directory: &NodeDirectory) -> PathBuf {
+    directory.first().join("keys").join("access")
 }

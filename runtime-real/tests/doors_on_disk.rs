@@ -1,9 +1,10 @@
-//! The doors over a real node: what was acknowledged is there after a restart, on one drive and on four.
+//! The doors over a real node: what was acknowledged is there after a restart, on one drive and on four, with many files
+//! and few descriptors.
 
 mod support;
 
 use std::path::PathBuf;
-use support::{Answer, RealNode, Signer, send};
+use support::{Answer, Connection, RealNode, Signer, send};
 
 const MIB: usize = 1 << 20;
 
@@ -85,4 +86,79 @@ async fn everything_survives_a_restart_on_one_drive() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_survives_a_restart_on_four_drives() {
     everything_survives_a_restart(4).await;
+}
+
+/// Clients in any number, and clients that stop reading, must not take what others need to go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_at_once_and_some_that_stall_do_not_block_each_other() {
+    let home = tempfile::tempdir().expect("there is room for a directory");
+    let node = RealNode::start(&[home.path().join("drive")]).await;
+    let address = node.address;
+    assert_eq!(Signer::new("PUT", "/bucket").send(address).await.status, 200);
+    let body: bytes::Bytes = bytes(8 * MIB, 1).into();
+
+    let puts = (0..32).map(|number| {
+        let body = body.clone();
+        tokio::spawn(async move {
+            Signer::new("PUT", &format!("/bucket/put-{number}")).body(&body).send(address).await.status
+        })
+    });
+    for put in puts.collect::<Vec<_>>() {
+        assert_eq!(put.await.expect("no panic"), 200, "a put among many");
+    }
+
+    let copies = (0..16).map(|number| {
+        let copy = Signer::new("PUT", &format!("/bucket/copy-{number}")).header("x-amz-copy-source", "bucket/put-0");
+        tokio::spawn(async move { copy.send(address).await.status })
+    });
+    for copy in copies.collect::<Vec<_>>() {
+        assert_eq!(copy.await.expect("no panic"), 200, "a copy among many");
+    }
+
+    let mut stalled = Vec::new();
+    for _ in 0..24 {
+        let (target, headers, _) = Signer::new("GET", "/bucket/copy-0").sign(address);
+        let mut connection = Connection::open(address).await;
+        connection.write(&support::head(address, "GET", &target, &headers, Some(0))).await;
+        stalled.push(connection);
+    }
+    let written = Signer::new("PUT", "/bucket/last").body(&body).send(address).await;
+    assert_eq!(written.status, 200, "a put beside clients that do not read");
+    assert!(get(&node, "last").await.body == body, "a get beside clients that do not read");
+    drop(stalled);
+    node.stop().await;
+}
+
+/// Ends the node of a test that failed.
+struct Serving(std::process::Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_node_with_more_extents_than_descriptors_starts_and_asks_for_all_it_may_have() {
+    let home = tempfile::tempdir().expect("there is room for a directory");
+    drop(anvil::node::NodeDirectory::open(&[home.path().to_owned()], "node1", None).expect("an empty directory"));
+    for sequence in 1..=300 {
+        let path = home.path().join("shards").join(format!("{sequence:016x}.ext"));
+        std::fs::File::create(path).and_then(|file| file.set_len(1 << 16)).expect("there is room for an extent");
+    }
+    let script = "ulimit -Sn 64 && ulimit -Hn 200 && exec \"$0\" serve --http-port 0 --dir \"$1\"";
+    let serving = std::process::Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_anvil")])
+        .arg(home.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let mut node = Serving(serving.expect("there is a shell"));
+    let mut first = String::new();
+    let mut output = std::io::BufReader::new(node.0.stdout.take().expect("it is piped"));
+    std::io::BufRead::read_line(&mut output, &mut first).expect("the node says something or ends");
+    assert!(first.contains("is ready"), "{first:?}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.0.id())).expect("the node lives");
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("the kernel tells");
+    assert_eq!(open_files.split_whitespace().next(), Some("200"), "the soft limit is the hard one");
 }

@@ -5,7 +5,9 @@ mod support;
 use anvil::front::Settings;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use support::{Answer, SECRET_KEY, doors, doors_with, send};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 async fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let headers: Vec<(String, String)> =
@@ -69,6 +71,9 @@ async fn limits_of_keys_and_values_are_said() {
     assert_eq!(ask(at, "GET", "/kv/large", &[], b"").await.body, value);
     let more = vec![7; (1 << 20) + 1];
     assert_eq!(ask(at, "PUT", "/kv/large", &[], &more).await.status, 413);
+    // Sent to the end and answered, not cut off.
+    let far_more = vec![7; 8 << 20];
+    assert_eq!(ask(at, "PUT", "/kv/large", &[], &far_more).await.status, 413);
     assert_eq!(ask(at, "PUT", &format!("/kv/{}", "k".repeat(1025)), &[], b"x").await.status, 400);
     assert_eq!(ask(at, "PUT", &format!("/kv/{}", "k".repeat(1024)), &[], b"x").await.status, 200);
 }
@@ -134,7 +139,7 @@ async fn large_values_end_a_listing_early() {
     }
     let answer = ask(doors.address, "GET", "/kv/", &[], b"").await;
     let list: serde_json::Value = serde_json::from_str(&answer.text()).expect("JSON");
-    assert_eq!((list["keys"].as_array().map(Vec::len), &list["more"]), (Some(16), &true.into()));
+    assert_eq!((list["keys"].as_array().map(Vec::len), &list["more"]), (Some(4), &true.into()));
 }
 
 #[tokio::test]
@@ -190,5 +195,21 @@ async fn web_pages_cannot_reach_an_open_node() {
     let page = [("origin", "http://evil.example"), ("content-type", "text/plain")];
     assert_eq!(ask(at, "POST", "/kv/a", &page, b"x").await.status, 403);
     assert_eq!(ask(at, "GET", "/kv/a", &[("host", "evil.example")], b"").await.status, 403);
+    assert_eq!(ask(at, "GET", "/kv/a", &[("sec-fetch-site", "cross-site")], b"").await.status, 403);
+    // What a proxy forwards may come from anybody.
+    assert_eq!(ask(at, "PUT", "/kv/a", &[("x-forwarded-for", "192.0.2.7")], b"x").await.status, 401);
     assert_eq!(ask(at, "GET", "/kv/a", &[], b"").await.status, 404, "nothing was written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_becomes_a_request_is_closed() {
+    let doors = doors().await;
+    // The beginning of an HTTP/2 preface, and of a request line: neither goes on.
+    for beginning in [&b"PRI * HT"[..], b"P", b"GET /kv/a HTTP/1.1\r\nhost: localhost\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(doors.address).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(45), stream.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "SERVE-1: {beginning:?} kept a connection open");
+    }
 }

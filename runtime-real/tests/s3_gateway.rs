@@ -136,6 +136,9 @@ async fn conditions_hold_for_reads_and_writes() {
     assert_eq!(with("PUT", "if-match", &etag).body(b"two").send(doors.address).await.status, 200);
     assert_eq!(get(&doors, "k").await.body, b"two");
     refused(&with("DELETE", "if-match", &etag).send(doors.address).await, 412, "PreconditionFailed");
+    refused(&with("DELETE", "if-none-match", "*").send(doors.address).await, 412, "PreconditionFailed");
+    refused(&with("PUT", "if-match", "").body(b"three").send(doors.address).await, 400, "InvalidArgument");
+    assert_eq!(get(&doors, "k").await.body, b"two");
     let fresh = Signer::new("PUT", "/bucket/new").header("if-none-match", "*").body(b"x").send(doors.address).await;
     assert_eq!(fresh.status, 200);
 }
@@ -315,6 +318,10 @@ async fn large_files_come_in_parts() {
     refused(&complete(&[2, 1], &etags).send(doors.address).await, 400, "InvalidPartOrder");
     let swapped = [etags[1].clone(), etags[0].clone(), etags[2].clone()];
     refused(&complete(&[1, 2, 3], &swapped).send(doors.address).await, 400, "InvalidPart");
+    let mut claiming = complete(&[1, 2, 3], &etags);
+    let claimed = String::from_utf8(claiming.body.clone()).expect("XML is text");
+    claiming.body = claimed.replacen("</Part>", "<ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>", 1).into_bytes();
+    refused(&claiming.send(doors.address).await, 400, "InvalidPart");
     let done = complete(&[1, 2, 3], &etags).send(doors.address).await;
     assert_eq!(done.status, 200, "{}", done.text());
     let again = complete(&[1, 2, 3], &etags).send(doors.address).await;
@@ -383,6 +390,9 @@ async fn chunks_with_a_trailer_are_unwrapped() {
     refused(&send(4, good).await, 400, "IncompleteBody");
     refused(&send(5, "5\r\nhello\r\n").await, 400, "IncompleteBody");
     refused(&send(5, "100000005\r\nhello\r\n0\r\n\r\n").await, 400, "InvalidRequest");
+    // Far more than was declared: refused before it is taken in.
+    let more = format!("{:x}\r\n{}\r\n0\r\n\r\n", 3 * MIB, "m".repeat(3 * MIB));
+    refused(&send(1, &more).await, 400, "IncompleteBody");
     // A single chunk larger than what may be held at once.
     let large = bytes(6 * MIB);
     let mut body = format!("{:x}\r\n", large.len()).into_bytes();

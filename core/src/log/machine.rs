@@ -11,7 +11,7 @@ use super::record::{self, Follows};
 use super::request::{self, Answers, Request};
 use super::segment::{BLOCK, SegmentHeader};
 use super::{Config, Effect, Event};
-use crate::disk::{DiskOrder, DiskOutcome, File, OpId};
+use crate::disk::{DiskOrder, DiskOutcome, File, OpId, Purpose};
 use crate::planted::planted;
 use crate::types::{GroupId, LogIndex};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -351,7 +351,7 @@ impl Log {
 
     fn create_next(&mut self, size: u64, out: &mut Vec<Effect>) {
         let file = File::LogSegment(self.next_sequence());
-        let op = self.order(DiskOrder::Create { file, size }, out);
+        let op = self.order(DiskOrder::Create { file, size, purpose: Purpose::Log }, out);
         self.next = Next::Creating { op, size };
     }
 

@@ -5,7 +5,7 @@ use super::objects::Opened;
 use super::request::{Reply, Request, Target, Unavailable};
 use super::{Node, sweep};
 use crate::raft;
-use crate::state::{Answer, Body, ObjectOperation, Operation, Place, Query, QueryAnswer};
+use crate::state::{Answer, Body, INLINE_EXPIRES, ObjectOperation, Operation, Place, Query, QueryAnswer};
 use crate::stripe::{INLINE_MAX, OpenError, WrappedKey};
 use crate::types::{DriveId, GroupId, RequestId, VersionId, WallTime};
 use alloc::format;
@@ -151,7 +151,7 @@ impl Node {
         match (work, product) {
             (Work::SealInline { client, target, version, wrapped, size }, Product::SealedInline(sealed)) => {
                 let body = Body { version, size, key: wrapped, place: Place::Inline(sealed) };
-                let operation = decision(target, body, WallTime(u64::MAX));
+                let operation = decision(target, body, INLINE_EXPIRES);
                 self.propose(GroupId::REGION, None, operation, Proposer::Client(client), out);
             }
             (Work::SealStripe { write, index }, Product::Sealed(records)) => {
@@ -188,9 +188,17 @@ impl Node {
         if let Some(proposer) = self.proposals.remove(&id) {
             match proposer {
                 Proposer::Client(client) | Proposer::Operator(client) => unavailable(client, why(reason), out),
-                Proposer::Decision { client, version, .. } => {
-                    // Whether it was decided is not known here: the sweep will ask when the preparation has expired.
-                    self.alive.remove(&version);
+                Proposer::Decision { client, version, drives } => {
+                    match reason {
+                        // OBJ-2: it was never proposed.
+                        raft::Refusal::NotLeader { .. } | raft::Refusal::Busy | raft::Refusal::Change(_) => {
+                            self.end_decision(version, &drives, false, out);
+                        }
+                        // OBJ-2: it may be decided yet. The sweep asks when the preparation has expired.
+                        raft::Refusal::LostLead => {
+                            self.alive.remove(&version);
+                        }
+                    }
                     unavailable(client, why(reason), out);
                 }
                 Proposer::Resolve(_) => self.sweep.end_resolve(),

@@ -4,6 +4,7 @@ use crate::log::{self, Log, RecoveredGroup};
 use crate::planted::Planted;
 use crate::raft;
 use crate::shards::{self, Store};
+use crate::state::Applied;
 use crate::stripe::{Profile, RootKey};
 use crate::types::{DriveId, GroupId, LogPosition, Membership, NodeId};
 use alloc::collections::BTreeMap;
@@ -70,7 +71,7 @@ pub struct Boot {
     /// Each drive's store and its first orders: the answers of `shards::recover`.
     pub stores: BTreeMap<DriveId, (Store, Vec<shards::Effect>)>,
     /// What the state store has durably applied: the answers of `state::applied`.
-    pub applied: BTreeMap<GroupId, LogPosition>,
+    pub applied: BTreeMap<GroupId, Applied>,
     /// The membership that the state store has durably applied, of groups where it ever changed: the answers of
     /// `state::membership`.
     pub memberships: BTreeMap<GroupId, Membership>,
@@ -82,6 +83,9 @@ pub enum BootError {
     /// The log was cut further than the state store has applied: the state store lost what it had made durable, or
     /// comes from an older copy. Starting would lose acknowledged writes.
     StateBehindLog { group: GroupId, applied: LogPosition, base: LogPosition },
+    /// The state store has applied an entry that the log lacks, where that cannot come from a crash: the log lost what it
+    /// had made durable, or comes from an older copy. Starting would lose acknowledged writes.
+    LogBehindState { group: GroupId, applied: LogPosition, last: LogPosition },
 }
 
 impl core::fmt::Display for BootError {
@@ -92,6 +96,13 @@ impl core::fmt::Display for BootError {
                 "the state store has applied group {group} up to entry {}, but the log begins after entry {}: the \
                  state store is damaged or older than the log; restore the whole data directory from one moment",
                 applied.index, base.index
+            ),
+            BootError::LogBehindState { group, applied, last } => write!(
+                f,
+                "the state store has applied entry {} of term {} of group {group}, which is not in the log: the log ends \
+                 after entry {} of term {}. The log is missing, or older than the state store; acknowledged writes would \
+                 be lost. Restore the whole data directory from one moment",
+                applied.index, applied.term, last.index, last.term
             ),
         }
     }

@@ -7,7 +7,7 @@ use super::request::{Reply, Request};
 use crate::disk::{DiskError, DiskOrder, DiskOutcome, OpId};
 use crate::planted::Planted;
 use crate::raft;
-use crate::state::{Answer, Query, QueryAnswer};
+use crate::state::{Answer, Applied, Query, QueryAnswer};
 use crate::stripe;
 use crate::types::{DriveId, Entries, GroupId, LogIndex, LogPosition, NodeId, RequestId, Snapshot, Trace, VersionId};
 use alloc::string::String;
@@ -39,7 +39,7 @@ pub enum Event {
     /// A disk order ended.
     Disk { user: DiskUser, op: OpId, outcome: DiskOutcome },
     /// The entries of an `Apply` are in the state store: visible to queries, not yet durable.
-    Applied { group: GroupId, through: LogPosition, answers: Vec<(LogIndex, Answer)> },
+    Applied { group: GroupId, through: Applied, answers: Vec<(LogIndex, Answer)> },
     /// A query was answered.
     Queried { work: WorkId, answer: QueryAnswer },
     /// The state store is durable: everything applied when the order was given has survived.

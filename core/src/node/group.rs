@@ -4,8 +4,9 @@
 //! - `GROUP-2` An answer goes to whoever proposed the entry only if the entry at that index has the proposal's term.
 //! - `GROUP-3` A query runs only when the state machine has applied the index that ReadIndex named.
 
+use super::clock::ReplicatedClock;
 use crate::raft::{self, Raft, Role};
-use crate::state::Answer;
+use crate::state::{Answer, Applied};
 use crate::types::{Entries, Entry, GroupId, LogIndex, LogPosition, Payload, RequestId, Snapshot, Term, Time, Trace};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -37,10 +38,11 @@ pub(super) enum Output {
 #[derive(Debug)]
 enum RowsUse {
     Idle,
-    /// A batch is applied; these wait for its answers, and these for its end.
+    /// A batch of this many bytes is applied; these wait for its answers, and these for its end.
     Applying {
         commands: BTreeMap<LogIndex, RequestId>,
         changes: Vec<RequestId>,
+        bytes: usize,
     },
     Installing,
 }
@@ -60,6 +62,7 @@ pub(super) struct Group {
     /// A snapshot that waits for the batch under way.
     install: Option<Snapshot>,
     pub(super) applied: LogPosition,
+    pub(super) clock: ReplicatedClock,
     /// Applied when the last completed checkpoint was ordered.
     pub(super) checkpointed: LogIndex,
     /// Bytes of commands applied since the last checkpoint was ordered.
@@ -67,7 +70,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, raft: Raft, applied: LogPosition) -> Group {
+    pub(super) fn new(id: GroupId, raft: Raft, applied: Applied, now: Time) -> Group {
         Group {
             id,
             raft,
@@ -76,8 +79,9 @@ impl Group {
             committed: Vec::new(),
             rows: RowsUse::Idle,
             install: None,
-            applied,
-            checkpointed: applied.index,
+            applied: applied.position,
+            clock: ReplicatedClock::new(applied.time, now),
+            checkpointed: applied.position.index,
             uncheckpointed_bytes: 0,
         }
     }
@@ -105,10 +109,7 @@ impl Group {
             raft::Effect::ReadReady { id, index } if index <= self.applied.index => out.push(Output::Readable { id }),
             // GROUP-3
             raft::Effect::ReadReady { id, index } => self.reads.push((index, id)),
-            raft::Effect::Refused { id, reason } => {
-                self.proposed.retain(|_, (_, waiting)| *waiting != id);
-                out.push(Output::Refused { id, reason });
-            }
+            raft::Effect::Refused { id, reason } => out.push(Output::Refused { id, reason }),
             raft::Effect::TransferBegun { id } => out.push(Output::TransferBegun { id }),
             raft::Effect::Became { role, term, leader } => {
                 if role != Role::Leader {
@@ -126,10 +127,10 @@ impl Group {
         }
     }
 
-    /// A node that lost the lead cannot promise anything for what it had proposed and does not know to be committed.
+    /// A node that lost the lead cannot promise anything for what it had proposed; it may still be committed. What is
+    /// committed is answered when it is applied (`GROUP-2`).
     fn refuse_proposals(&mut self, out: &mut Vec<Output>) {
-        let committed = self.committed.last().map_or(LogIndex(0), |entry| entry.position.index);
-        for (_, (_, id)) in self.proposed.split_off(&committed.next()) {
+        for (_, (_, id)) in self.proposed.split_off(&self.raft.commit().next()) {
             out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
         }
     }
@@ -161,8 +162,9 @@ impl Group {
         }
         let entries = core::mem::take(&mut self.committed);
         let (mut commands, mut changes) = (BTreeMap::new(), Vec::new());
+        let mut bytes = 0;
         for entry in &entries {
-            self.uncheckpointed_bytes += entry.payload.size() + 64;
+            bytes += entry.payload.size() + 64;
             let Some((_, id)) = self.proposed.remove(&entry.position.index) else { continue };
             match &entry.payload {
                 Payload::Membership(_) => changes.push(id),
@@ -171,18 +173,26 @@ impl Group {
                 }
             }
         }
-        self.rows = RowsUse::Applying { commands, changes };
+        self.rows = RowsUse::Applying { commands, changes, bytes };
         out.push(Output::Apply(entries));
     }
 
     /// The state store has taken the batch.
-    pub(super) fn on_applied(&mut self, through: LogPosition, answers: Vec<(LogIndex, Answer)>, out: &mut Vec<Output>) {
-        let RowsUse::Applying { commands: mut waiting, changes } = core::mem::replace(&mut self.rows, RowsUse::Idle)
-        else {
+    pub(super) fn on_applied(
+        &mut self,
+        now: Time,
+        through: Applied,
+        answers: Vec<(LogIndex, Answer)>,
+        out: &mut Vec<Output>,
+    ) {
+        let rows = core::mem::replace(&mut self.rows, RowsUse::Idle);
+        let RowsUse::Applying { commands: mut waiting, changes, bytes } = rows else {
             panic!("a batch is applied only when one was ordered");
         };
-        assert!(through.index > self.applied.index, "applying moves forward");
-        self.applied = through;
+        assert!(through.position.index > self.applied.index, "applying moves forward");
+        self.applied = through.position;
+        self.clock.on_applied(through.time, now);
+        self.uncheckpointed_bytes += bytes;
         for (index, answer) in answers {
             if let Some(id) = waiting.remove(&index) {
                 out.push(Output::Answered { id, answer });
@@ -201,9 +211,9 @@ impl Group {
         self.applied = self.applied.max(position);
         self.checkpointed = self.checkpointed.max(position.index);
         self.committed.retain(|entry| entry.position.index > position.index);
-        let after = self.proposed.split_off(&position.index.next());
-        for (_, (_, id)) in core::mem::replace(&mut self.proposed, after) {
-            // It was committed, or it was not: the snapshot says neither which, nor how it was answered.
+        // What the snapshot covers is not applied here, so its answers are not known here.
+        let behind = self.proposed.split_off(&position.index.next());
+        for (_, (_, id)) in core::mem::replace(&mut self.proposed, behind) {
             out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
         }
         self.release_reads(out);

@@ -8,15 +8,18 @@
 //!   only one on the write path.
 //! - `NODE-2` Each client request ends in exactly one reply.
 //! - `NODE-3` After a fatal effect nothing else leaves the node.
+//! - `NODE-4` A node does not start on a log that lacks what the state store has applied, unless a snapshot may have put it
+//!   there: entries are applied only when the log has them (`RAFT-11`).
 //!
 //! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
-//! `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
+//! `clock` its replicated time, `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
 
 pub mod config;
 pub mod event;
 pub mod request;
 
 mod clients;
+mod clock;
 mod group;
 mod objects;
 mod sweep;
@@ -32,8 +35,8 @@ use crate::log::{self, Log};
 use crate::raft::{self, Raft, Restored};
 use crate::read::Read;
 use crate::shards::{self, Store, Ticket};
-use crate::state::{Answer, Command, Operation, Query, SessionStamp};
-use crate::types::{DriveId, Entries, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId};
+use crate::state::{Answer, Applied, Command, Operation, Query, SessionStamp};
+use crate::types::{DriveId, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId, WallTime};
 use crate::write::Write;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -88,17 +91,30 @@ impl Node {
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let mut groups = BTreeMap::new();
         for &id in &config.groups {
-            let applied = boot.applied.get(&id).copied().unwrap_or_default();
-            let found = recovered.remove(&id).unwrap_or_default();
+            let state = boot.applied.get(&id).copied().unwrap_or_default();
+            let applied = state.position;
+            let found = recovered.remove(&id);
+            let raft_config = config.raft(id);
+            let membership = boot.memberships.get(&id).cloned();
+            // Nothing is committed without a group's only voter, so nobody sends it a snapshot of such a group. To any
+            // other replica a peer sends one once it has answered, and a term was durable before it did.
+            let needs_others = !raft_config.membership_or_first(membership.clone()).has_quorum(&|of| of == config.node);
+            let may_hold_snapshot = needs_others && found.is_some();
+            let found = found.unwrap_or_default();
             let base = found.base;
             if applied.index < base.index {
                 return Err(BootError::StateBehindLog { group: id, applied, base });
             }
             let (hard_state, entries) = (found.hard_state, found.entries);
             let restored = Restored { hard_state, base, entries, ..Restored::default() };
-            let restored = restored.reconcile(applied, boot.memberships.get(&id).cloned());
-            let raft = Raft::new(config.raft(id), restored, rng.next_u64(), now.time);
-            groups.insert(id, Group::new(id, raft, applied));
+            // NODE-4
+            if !restored.has(applied) && !may_hold_snapshot {
+                let last = restored.last();
+                return Err(BootError::LogBehindState { group: id, applied, last });
+            }
+            let restored = restored.reconcile(applied, membership);
+            let raft = Raft::new(raft_config, restored, rng.next_u64(), now.time);
+            groups.insert(id, Group::new(id, raft, state, now.time));
         }
         let mut stores = BTreeMap::new();
         let mut store_effects = Vec::new();
@@ -236,7 +252,7 @@ impl Node {
         for output in outputs {
             match output {
                 Output::Order(order) => self.on_raft_order(group, order, out),
-                Output::Apply(entries) => self.on_apply(group, entries, out),
+                Output::Apply(entries) => out.push(Effect::Apply { group, entries }),
                 Output::Install(snapshot) => out.push(Effect::InstallSnapshot { group, snapshot }),
                 Output::Answered { id, answer } => self.on_answered(id, answer, out),
                 Output::Changed { id } => self.on_changed(id, out),
@@ -267,21 +283,12 @@ impl Node {
         }
     }
 
-    fn on_apply(&mut self, group: GroupId, entries: Entries, out: &mut Vec<Effect>) {
+    fn on_applied(&mut self, id: GroupId, through: Applied, answers: Vec<(LogIndex, Answer)>, out: &mut Vec<Effect>) {
+        // From here on, and not from the order on: a checkpoint that was ordered in between does not cover the batch.
         self.checkpoint.dirty_since.get_or_insert(self.now.time);
-        out.push(Effect::Apply { group, entries });
-    }
-
-    fn on_applied(
-        &mut self,
-        id: GroupId,
-        through: LogPosition,
-        answers: Vec<(LogIndex, Answer)>,
-        out: &mut Vec<Effect>,
-    ) {
         let mut outputs = Vec::new();
         let group = self.groups.get_mut(&id).expect("only groups of this node are applied");
-        group.on_applied(through, answers, &mut outputs);
+        group.on_applied(self.now.time, through, answers, &mut outputs);
         if id == GroupId::REGION {
             self.sweep.note_applied();
         }
@@ -337,7 +344,7 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let id = RequestId(self.fresh_id());
-        let command = Command { time: self.now.wall, session, operation }.encode();
+        let command = Command { time: self.wall(group), session, operation }.encode();
         self.proposals.insert(id, proposer);
         self.step_group(group, raft::Event::Propose { id, command }, out);
     }
@@ -346,6 +353,11 @@ impl Node {
         let id = RequestId(self.fresh_id());
         self.questions.insert(id, (group, query, asker));
         self.step_group(group, raft::Event::Read { id }, out);
+    }
+
+    /// What time it is for the commands and the preparations of a group (`TIME-1`).
+    fn wall(&self, group: GroupId) -> WallTime {
+        self.groups.get(&group).map_or(self.now.wall, |group| group.clock.read(self.now))
     }
 
     fn leads(&self, group: GroupId) -> bool {

@@ -2,7 +2,8 @@
 //! stores and the compute pool.
 //!
 //! - `OBJ-1` The shards of an open object are not reclaimed before its last reader closes it.
-//! - `OBJ-2` Shards are removed at once only when their decision was refused; when it is uncertain, the sweep asks.
+//! - `OBJ-2` Shards are removed at once when their decision was refused or never proposed; when it is uncertain, the sweep
+//!   asks.
 
 use super::Node;
 use super::clients::{self, Proposer, Work, reply, unavailable};
@@ -85,7 +86,7 @@ impl Node {
         bytes: Bytes,
         out: &mut Vec<Effect>,
     ) {
-        let expires = self.now.wall.after(self.config.prepare_ttl);
+        let expires = self.wall(GroupId::REGION).after(self.config.prepare_ttl);
         if self.writes.contains_key(&write) {
             self.step_write(write, write::Event::Stripe { request: id, index, bytes, expires }, out);
         } else {

@@ -9,6 +9,8 @@
 //! - `SWEEP-2` A version that this process is still writing or deciding is left alone: its expiry may yet move.
 //! - `SWEEP-3` A body leaves the reclaim queue only when its shards are durably gone, so that a crash repeats the work
 //!   instead of leaking space.
+//! - `SWEEP-4` What cannot go (a reader has it open, or a drive refuses its tombstone) does not keep what stands behind it
+//!   in the queue: batch follows batch to the queue's end, and what is left is tried again in the next round.
 //! - `OBJ-1` (see `objects`) A body is reclaimed only when no reader has it open, and every open that began before the
 //!   queue was read has been answered: later ones cannot see it, since their read is linearized after its removal.
 
@@ -18,13 +20,13 @@ use super::event::Effect;
 use super::objects::TicketUse;
 use crate::planted::planted;
 use crate::shards;
-use crate::state::{Answer, Fate, ObjectOperation, Operation, Query, QueryAnswer, Reclaim};
+use crate::state::{Answer, Fate, ObjectOperation, Operation, Query, QueryAnswer, QueuePlace, Reclaim};
 use crate::types::{GroupId, RequestId, Time, VersionId, WallTime};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// Most versions in one question, and most bodies in one reclaim batch.
-const BATCH_MAX: usize = 256;
+pub(super) const BATCH_MAX: usize = 256;
 
 /// The sweep's own state.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Sweep {
     resolving: bool,
     /// Something was applied since the reclaim queue was last seen empty.
     dirty: bool,
+    /// The round of reclaiming has come to here. `None` when it has not begun.
+    after: Option<QueuePlace>,
     reclaim: Reclaiming,
 }
 
@@ -46,30 +50,36 @@ enum Reclaiming {
         bodies: Vec<Reclaim>,
         openings: BTreeSet<RequestId>,
     },
-    /// Shards are being deleted: answers still to come for each version, and whether all so far were good.
+    /// Shards are being deleted.
     Deleting {
-        versions: BTreeMap<VersionId, usize>,
+        versions: BTreeMap<VersionId, Deletion>,
         gone: Vec<VersionId>,
-        failed: bool,
     },
     /// The metadata home is told what is gone.
     Reporting,
 }
 
-/// How a round of reclaiming ended.
+/// The shards of one version on their way out: answers still to come, and whether a drive refused.
+#[derive(Debug)]
+struct Deletion {
+    waiting: usize,
+    failed: bool,
+}
+
+/// How a batch of reclaiming ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReclaimEnd {
-    /// A batch is gone: look for the next at once.
+    /// All was done that could be done about it: look for the next at once.
     Done,
-    /// The queue was empty.
-    Empty,
-    /// The group did not answer, or nothing could go: try again at the next interval.
+    /// The queue ends here.
+    End,
+    /// The group did not answer: try again at the next interval.
     Refused,
 }
 
 impl Sweep {
     pub(super) fn new(now: Time) -> Sweep {
-        Sweep { due: now, resolving: false, dirty: true, reclaim: Reclaiming::Idle }
+        Sweep { due: now, resolving: false, dirty: true, after: None, reclaim: Reclaiming::Idle }
     }
 
     pub(super) fn due(&self) -> Time {
@@ -87,9 +97,10 @@ impl Sweep {
     pub(super) fn end_reclaim(&mut self, end: ReclaimEnd) {
         self.reclaim = Reclaiming::Idle;
         match end {
-            ReclaimEnd::Done => self.due = Time(0),
-            // Whatever is applied from here on may fill the queue again.
-            ReclaimEnd::Empty => {}
+            ReclaimEnd::Done => (self.due, self.dirty) = (Time(0), true),
+            // SWEEP-4: a round that passed something by is followed by another. One that found the queue empty waits
+            // until something is applied that may fill it.
+            ReclaimEnd::End => self.dirty |= self.after.take().is_some(),
             ReclaimEnd::Refused => self.dirty = true,
         }
     }
@@ -110,7 +121,8 @@ impl Node {
         if self.sweep.dirty && matches!(self.sweep.reclaim, Reclaiming::Idle) {
             self.sweep.dirty = false;
             self.sweep.reclaim = Reclaiming::Asking;
-            self.ask(GroupId::REGION, Query::Reclaimable { limit: BATCH_MAX }, Asker::Reclaim, out);
+            let query = Query::Reclaimable { after: self.sweep.after, limit: BATCH_MAX };
+            self.ask(GroupId::REGION, query, Asker::Reclaim, out);
         }
     }
 
@@ -118,12 +130,11 @@ impl Node {
 
     fn resolve_expired(&mut self, out: &mut Vec<Effect>) {
         let mut expired: BTreeMap<VersionId, WallTime> = BTreeMap::new();
+        let now = self.wall(GroupId::REGION);
         let hasty = planted!(self.config.planted, SweepInFlight);
-        let pinned = self.pinned();
         for undecided in self.stores.values().flat_map(|store| store.undecided()) {
-            // SWEEP-2, and OBJ-1: nothing could be done about a body that somebody reads.
-            let ours = self.alive.contains(&undecided.version) || pinned.contains(&undecided.version);
-            if hasty || (!ours && undecided.expires < self.now.wall) {
+            // SWEEP-2
+            if hasty || (!self.alive.contains(&undecided.version) && undecided.expires < now) {
                 let expires = expired.entry(undecided.version).or_default();
                 *expires = undecided.expires.max(*expires);
             }
@@ -146,18 +157,11 @@ impl Node {
         let Answer::Resolved(fates) = answer else { panic!("a question for fates was answered by {answer:?}") };
         assert_eq!(fates.len(), versions.len(), "one fate for each version asked");
         let drives: Vec<_> = self.stores.keys().copied().collect();
-        // OBJ-1: a body in the reclaim queue is void too, and a reader may still have it open or be about to. It stays
-        // undecided here, so it is asked for again.
-        let pinned = self.pinned();
-        let is_opening = !self.opening.is_empty();
         for (&version, fate) in versions.iter().zip(fates) {
-            if fate == Fate::Void && (is_opening || pinned.contains(&version)) {
-                continue;
-            }
             for &drive in &drives {
                 match fate {
                     Fate::Committed => self.step_store(drive, shards::Event::Commit { version }, out),
-                    // SWEEP-1
+                    // SWEEP-1, and OBJ-1: nobody reads what was never decided, or went through the reclaim queue.
                     Fate::Void => self.discard(drive, version, out),
                     Fate::Pending if planted!(self.config.planted, SweepInFlight) => self.discard(drive, version, out),
                     Fate::Pending => {}
@@ -172,10 +176,11 @@ impl Node {
         let QueryAnswer::Reclaimable(bodies) = answer else {
             panic!("the reclaim queue was asked for, and the answer was {answer:?}")
         };
-        if bodies.is_empty() {
-            self.sweep.end_reclaim(ReclaimEnd::Empty);
+        let Some(last) = bodies.last() else {
+            self.sweep.end_reclaim(ReclaimEnd::End);
             return;
-        }
+        };
+        self.sweep.after = Some(last.place);
         self.sweep.reclaim = Reclaiming::Waiting { bodies, openings: self.opening.clone() };
         self.reclaim_unpinned(out);
     }
@@ -199,11 +204,12 @@ impl Node {
         let pinned = self.pinned();
         let free: Vec<Reclaim> = bodies.into_iter().filter(|body| !pinned.contains(&body.version)).collect();
         if free.is_empty() {
-            self.sweep.end_reclaim(ReclaimEnd::Refused);
+            self.sweep.end_reclaim(ReclaimEnd::Done);
             return;
         }
-        let versions = free.iter().map(|body| (body.version, body.drives.len())).collect();
-        self.sweep.reclaim = Reclaiming::Deleting { versions, gone: Vec::new(), failed: false };
+        let deletion = |body: &Reclaim| (body.version, Deletion { waiting: body.drives.len(), failed: false });
+        let versions = free.iter().map(deletion).collect();
+        self.sweep.reclaim = Reclaiming::Deleting { versions, gone: Vec::new() };
         for body in free {
             for drive in body.drives {
                 let ticket = self.ticket(TicketUse::Reclaim { version: body.version });
@@ -213,29 +219,27 @@ impl Node {
     }
 
     pub(super) fn on_reclaim_deleted(&mut self, version: VersionId, deleted: bool, out: &mut Vec<Effect>) {
-        let Reclaiming::Deleting { versions, gone, failed } = &mut self.sweep.reclaim else {
+        let Reclaiming::Deleting { versions, gone } = &mut self.sweep.reclaim else {
             panic!("shards are reclaimed only by a reclaim batch");
         };
-        let waiting = versions.get_mut(&version).expect("only versions of the batch are reclaimed");
-        *waiting -= 1;
-        if !deleted {
-            // The drive refused the tombstone (it may be full): the body stays in the queue.
-            *failed = true;
-        }
-        if *waiting > 0 {
+        let deletion = versions.get_mut(&version).expect("only versions of the batch are reclaimed");
+        deletion.waiting -= 1;
+        // The drive refused the tombstone (it may be full): the body stays in the queue.
+        deletion.failed |= !deleted;
+        if deletion.waiting > 0 {
             return;
         }
-        versions.remove(&version);
-        if !*failed {
+        if !deletion.failed {
             gone.push(version);
         }
+        versions.remove(&version);
         if !versions.is_empty() {
             return;
         }
         // SWEEP-3
         let versions = core::mem::take(gone);
         if versions.is_empty() {
-            self.sweep.end_reclaim(ReclaimEnd::Refused);
+            self.sweep.end_reclaim(ReclaimEnd::Done);
             return;
         }
         self.sweep.reclaim = Reclaiming::Reporting;

@@ -11,14 +11,18 @@ mod durability;
 mod members;
 mod world;
 
+use crate::node::sweep::BATCH_MAX;
 use crate::node::{DiskUser, Effect, Reply, Request, Unavailable};
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
 use crate::raft::Role;
-use crate::state::{Answer, ObjectCondition, ObjectOperation, Operation, Query, QueryAnswer, Refusal};
+use crate::state::{
+    Answer, KeyCondition, KeyOperation, ObjectCondition, ObjectOperation, Operation, Query, QueryAnswer, Refusal,
+};
 use crate::stripe::{INLINE_MAX, STRIPE_SIZE};
 use crate::types::{DriveId, GroupId, RequestId};
 use alloc::format;
+use alloc::vec::Vec;
 use bytes::Bytes;
 use world::{ONE, PREPARE_TTL, SWEEP, THREE, World, bucket, name, target, text};
 
@@ -88,7 +92,8 @@ fn the_shards_of_a_deleted_or_replaced_body_are_reclaimed() {
         world.pass(2 * SWEEP);
         assert_eq!(world.shards(), positions, "{profile:?}");
         assert_eq!(world.get("c"), Ok(text(1, SMALL)));
-        let left = world.ask(Request::Query { group: GroupId::REGION, query: Query::Reclaimable { limit: 9 } });
+        let left =
+            world.ask(Request::Query { group: GroupId::REGION, query: Query::Reclaimable { after: None, limit: 9 } });
         assert!(matches!(left, Reply::Queried(QueryAnswer::Reclaimable(bodies)) if bodies.is_empty()));
 
         let mut world = world.crash();
@@ -125,6 +130,48 @@ fn an_open_object_outlives_its_replacement_until_it_is_closed() {
         let gone = world.ask(Request::ReadStripe { open, body: 0, stripe: 0 });
         assert!(matches!(gone, Reply::Unavailable(Unavailable::UnknownHandle)));
     }
+}
+
+#[test]
+fn open_objects_do_not_keep_what_was_deleted_after_them() {
+    // More than one batch of the reclaim queue is pinned, and still comes to its end when the readers close.
+    let mut world = World::new(ONE);
+    let pinned: Vec<RequestId> = (0..BATCH_MAX + 1)
+        .map(|at| {
+            let key = format!("{at}");
+            world.put(&key, &text(1, SMALL));
+            let (open, _) = world.open(&key).expect("it was put");
+            world.delete(&key);
+            open
+        })
+        .collect();
+    world.put("last", &text(2, SMALL));
+    world.delete("last");
+    world.pass(2 * SWEEP);
+    assert_eq!(world.shards(), pinned.len() as u64, "only what is open is left");
+    pinned.into_iter().for_each(|open| world.close(open));
+    world.pass(3 * SWEEP);
+    assert_eq!(world.shards(), 0);
+}
+
+#[test]
+fn a_drive_that_refuses_a_tombstone_keeps_that_body_only() {
+    // SWEEP-3
+    let mut world = World::new(ONE);
+    for key in ["a", "b"] {
+        world.put(key, &text(1, SMALL));
+    }
+    for key in ["a", "b"] {
+        world.delete(key);
+    }
+    // A store tries a tombstone twice.
+    world.refuse_tombstones(2);
+    world.pass(SWEEP);
+    let query = Query::Reclaimable { after: None, limit: 9 };
+    let left = world.ask(Request::Query { group: GroupId::REGION, query });
+    assert!(matches!(&left, Reply::Queried(QueryAnswer::Reclaimable(bodies)) if bodies.len() == 1), "{left:?}");
+    world.pass(2 * SWEEP);
+    assert_eq!(world.shards(), 0, "it is tried again");
 }
 
 #[test]
@@ -245,6 +292,39 @@ fn what_a_crash_leaves_undecided_goes_when_it_has_expired() {
 }
 
 #[test]
+fn what_a_crash_leaves_undecided_goes_while_objects_are_opened() {
+    let mut world = World::new(ONE);
+    world.put("kept", &text(1, SMALL));
+    world.prepare(&text(2, SMALL));
+    let mut world = world.crash();
+    world.hold(|effect| matches!(effect, Effect::Query { query: Query::Object { .. }, .. }));
+    let open = world.send(Request::Open { object: name("kept") });
+    world.pass(PREPARE_TTL + 2 * SWEEP);
+    assert_eq!((world.shards(), world.status().undecided), (1, 0), "an open that is under way keeps nothing of it");
+    world.release();
+    assert!(matches!(world.reply(open), Some(Reply::Opened(_))));
+}
+
+#[test]
+fn a_wall_clock_that_jumped_back_does_not_make_writes_expire() {
+    // TIME-1
+    const HOURS: i64 = 8 * 3_600_000;
+    let mut world = World::new(THREE);
+    world.jump(HOURS);
+    world.put("ahead", &text(1, SMALL));
+    world.jump(-HOURS);
+    world.put("back", &text(2, SMALL));
+    let mut world = world.crash();
+    world.put("after a restart", &text(3, SMALL));
+    // TIME-2: what is left undecided goes, long before the wall clock is where it was.
+    world.prepare(&text(4, SMALL));
+    let mut world = world.crash();
+    world.pass(2 * PREPARE_TTL + 2 * SWEEP);
+    assert_eq!((world.shards(), world.status().undecided), (9, 0));
+    assert_eq!(world.get("back"), Ok(text(2, SMALL)));
+}
+
+#[test]
 fn a_slow_client_keeps_its_shards_but_may_not_decide_after_their_expiry() {
     // SWEEP-2, and WRITE-3 for the refusal.
     let mut world = World::new(THREE);
@@ -281,6 +361,29 @@ fn a_decision_that_did_not_reach_the_log_is_void() {
     assert!(world.reply(decision).is_none(), "the process died before it could answer");
     world.pass(PREPARE_TTL + 2 * SWEEP);
     assert_eq!((world.get("a"), world.shards()), (Err(Refusal::NoSuchKey), 0));
+}
+
+#[test]
+fn a_decision_that_was_never_proposed_leaves_no_shards() {
+    // OBJ-2
+    let mut world = World::new(THREE);
+    let write = world.prepare(&text(1, SMALL));
+    world.hold(|effect| matches!(effect, Effect::Disk { user: DiskUser::Log, .. }));
+    // What the log does not take waits for its commit, until the group takes nothing more, however small.
+    for size in [INLINE_MAX, 1000, 0] {
+        loop {
+            let value = Bytes::from(text(1, size));
+            let operation =
+                Operation::Key(KeyOperation::Put { key: value.slice(..0), value, condition: KeyCondition::Any });
+            let put = world.send(Request::Command { group: GroupId::REGION, session: None, operation });
+            if matches!(world.reply(put), Some(Reply::Unavailable(Unavailable::Busy))) {
+                break;
+            }
+        }
+    }
+    let refused = world.ask(Request::DecideWrite { write, target: target("a", ObjectCondition::Any) });
+    assert!(matches!(refused, Reply::Unavailable(Unavailable::Busy)), "{refused:?}");
+    assert_eq!((world.shards(), world.status().undecided), (0, 0));
 }
 
 #[test]
@@ -336,6 +439,7 @@ fn a_handle_that_is_not_one_is_refused() {
         let reply = world.ask(request);
         assert!(matches!(reply, Reply::Unavailable(Unavailable::Misuse(_))), "{reply:?}");
     }
-    let elsewhere = world.ask(Request::Query { group: GroupId(7), query: Query::Reclaimable { limit: 1 } });
+    let elsewhere =
+        world.ask(Request::Query { group: GroupId(7), query: Query::Reclaimable { after: None, limit: 1 } });
     assert!(matches!(elsewhere, Reply::Unavailable(Unavailable::NotLeader { leader: None })));
 }

@@ -17,7 +17,7 @@ use super::{Following, Leader, Raft, RoleState};
 use crate::planted::planted;
 use crate::types::{HardState, LogPosition, NodeId, Payload, PersistId, Term, Time};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Why a replica stands for election.
@@ -254,7 +254,6 @@ impl Raft {
             peers,
             heartbeat_at: now.after(self.config.heartbeat_interval),
             uncommitted_bytes: self.log.payload_bytes(self.commit, self.log.last().index),
-            proposals: VecDeque::new(),
             reads: Reads::default(),
             change: None,
             transfer: None,
@@ -289,7 +288,7 @@ impl Raft {
             out.push(Effect::Became { role, term, leader });
         }
         match before {
-            RoleState::Leader(leader) => leader.refuse_all(out),
+            RoleState::Leader(leader) => leader.refuse_waiting(out),
             // RAFT-7: requests for votes that wait for the disk boast of a log that a leader may replace.
             RoleState::Candidate { .. } => self.durability.drop_held(),
             RoleState::Follower { .. } | RoleState::PreCandidate { .. } => {}

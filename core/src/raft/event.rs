@@ -38,7 +38,7 @@ pub struct Config {
 
 impl Config {
     /// What is in force when the state machine knows `changed`: that, or the membership that the group began with.
-    pub(super) fn membership_or_first(&self, changed: Option<Membership>) -> Membership {
+    pub(crate) fn membership_or_first(&self, changed: Option<Membership>) -> Membership {
         changed.unwrap_or_else(|| Membership::of(&self.voters))
     }
 }
@@ -59,14 +59,24 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Sets `applied` and `membership` to what the state machine says of itself, and mends what a crash leaves between the installation
-    /// of a snapshot and the restart of the log after it: the log then ends before `applied`, or has another entry
-    /// there. Such a log is void; the replica orders its `Reset` before anything else.
+    /// The last entry of the log, or its base.
+    #[must_use]
+    pub fn last(&self) -> LogPosition {
+        self.entries.last().map_or(self.base, |entry| entry.position)
+    }
+
+    /// Whether the log has exactly this entry, or begins after it.
+    #[must_use]
+    pub fn has(&self, position: LogPosition) -> bool {
+        position == self.base || self.entries.iter().any(|entry| entry.position == position)
+    }
+
+    /// Sets `applied` and `membership` to what the state machine says of itself, and mends what a crash leaves between
+    /// the installation of a snapshot and the restart of the log after it: the log then ends before `applied`, or has
+    /// another entry there. Such a log is void; the replica orders its `Reset` before anything else.
     #[must_use]
     pub fn reconcile(mut self, applied: LogPosition, membership: Option<Membership>) -> Restored {
-        let entry = self.entries.iter().find(|entry| entry.position.index == applied.index);
-        let is_in_log = applied == self.base || entry.is_some_and(|entry| entry.position == applied);
-        if applied.index > self.base.index && !is_in_log {
+        if applied.index > self.base.index && !self.has(applied) {
             self.base = applied;
             self.entries = Vec::new();
         }
@@ -118,11 +128,13 @@ pub enum Effect {
     /// The log restarts after a snapshot: entries up to `base`, and also everything after it that does not follow
     /// from it, are void. Ends in `Persisted`.
     Reset { id: PersistId, base: LogPosition },
-    /// The command stands at this place in the log. It counts only when it is committed there with this term.
+    /// The command stands at this place in the log. It counts only when it is committed there with this term. That is
+    /// the last word on it: when the replica ceases to lead, whatever is not committed has an unknown end.
     Proposed { id: RequestId, position: LogPosition },
     /// The read may be answered once the state machine has applied `index`.
     ReadReady { id: RequestId, index: LogIndex },
-    /// Not here, not now. The command or read had no effect, or (after `Proposed`) an unknown one.
+    /// Not here, not now. The command was not proposed, or the read will not be answered, or (after `LostLead`) the next
+    /// leader knows whether the change will be completed.
     Refused { id: RequestId, reason: Refusal },
     /// The lead is being handed over; whether that succeeds shows when a new leader speaks.
     TransferBegun { id: RequestId },
@@ -166,7 +178,8 @@ pub enum Refusal {
     NotLeader { leader: Option<NodeId> },
     /// Too many commands wait for their commit; try again later.
     Busy,
-    /// The node lost its lead after it had taken the command or the read. A command may or may not be committed.
+    /// The node lost its lead after it had taken the read or, as the parent says of what was `Proposed`, the command,
+    /// which may or may not be committed.
     LostLead,
     /// The change or the transfer cannot be made. It had no effect.
     Change(ChangeRefusal),

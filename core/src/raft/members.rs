@@ -201,7 +201,6 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_add(next.encoded_size());
         if let Some(id) = leader.change.take_if(|_| !next.is_joint()) {
-            leader.proposals.push_back((position.index, id));
             out.push(Effect::Proposed { id, position });
         }
         self.append_own(Payload::Membership(next), out);

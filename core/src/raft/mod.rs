@@ -91,6 +91,8 @@ pub struct Raft {
     installing: Option<(LogPosition, Option<Membership>)>,
     /// The state machine was asked for a snapshot and has not answered.
     taking: bool,
+    /// The state machine was durable up to here at the last checkpoint.
+    compacted: LogIndex,
     /// The durable log may hold entries that the state machine's snapshot has overtaken: restart it first.
     reset_pending: bool,
     suspects: u64,
@@ -127,6 +129,7 @@ impl Raft {
             round: 0,
             installing: None,
             taking: false,
+            compacted: LogIndex(0),
             reset_pending,
             suspects: 0,
             config,

@@ -36,7 +36,6 @@ impl Raft {
             return;
         }
         state.uncommitted_bytes = bytes;
-        state.proposals.push_back((index, id));
         out.push(Effect::Proposed { id, position: LogPosition { index, term: self.hard_state.term } });
         self.append_own(Payload::Command(command), out);
         for to in self.peers() {
@@ -185,7 +184,6 @@ impl Raft {
         }
         leader.uncommitted_bytes -= self.log.payload_bytes(self.commit, index);
         self.commit = index;
-        while leader.proposals.pop_front_if(|(proposed, _)| *proposed <= index).is_some() {}
         self.deliver(out);
         self.start_round(out);
         self.settle_membership(now, out);

@@ -4,9 +4,9 @@ use super::event::{Effect, Refusal, Role};
 use super::progress::Progress;
 use super::reads::Reads;
 use super::transfer::Transfer;
-use crate::types::{LogIndex, Membership, NodeId, PersistId, RequestId, Time};
+use crate::types::{Membership, NodeId, PersistId, RequestId, Time};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -58,8 +58,6 @@ pub(super) struct Leader {
     pub(super) heartbeat_at: Time,
     /// Bytes of payload in the log that are not committed.
     pub(super) uncommitted_bytes: usize,
-    /// Clients' commands that are not committed, in log order.
-    pub(super) proposals: VecDeque<(LogIndex, RequestId)>,
     /// Clients' reads that are not answered.
     pub(super) reads: Reads,
     /// Who asked for the change of membership whose last entry is not in the log yet.
@@ -110,12 +108,9 @@ impl Leader {
         self.quorum_heard(membership, own).map(|heard| heard.after(election_timeout))
     }
 
-    /// The lead is lost: what clients still wait for has an unknown end.
-    pub(super) fn refuse_all(self, out: &mut Vec<Effect>) {
-        let reads = self.reads.into_ids();
-        let proposals = self.proposals.into_iter().map(|(_, id)| id);
-        out.extend(
-            proposals.chain(self.change).chain(reads).map(|id| Effect::Refused { id, reason: Refusal::LostLead }),
-        );
+    /// The lead is lost, and with it the reads that nobody confirmed, and the change that its next leader may complete.
+    pub(super) fn refuse_waiting(self, out: &mut Vec<Effect>) {
+        let waiting = self.change.into_iter().chain(self.reads.into_ids());
+        out.extend(waiting.map(|id| Effect::Refused { id, reason: Refusal::LostLead }));
     }
 }

@@ -117,14 +117,16 @@ impl Raft {
     }
 
     /// The state machine is durable up to `through`: forget what is older, but for a tail that spares a follower which
-    /// is a little behind a whole snapshot.
+    /// is a little behind a whole snapshot. The tail begins after the previous checkpoint at the earliest, or a group
+    /// with little to say would hold the oldest segment of the log, which all groups share, for ever.
     pub(super) fn on_compact(&mut self, through: LogIndex, out: &mut Vec<Effect>) {
         let through = through.min(self.delivered);
+        let previous = core::mem::replace(&mut self.compacted, through);
         if through <= self.log.base().index || self.installing.is_some() {
             return;
         }
         let tail = self.config.tail_entries_max;
-        let base = if self.peers().is_empty() { through } else { self.log.tail_base(through, tail) };
+        let base = if self.peers().is_empty() { through } else { self.log.tail_base(through, tail).max(previous) };
         if base > self.log.base().index {
             self.log.cut(base);
             out.push(Effect::Cut { base: self.log.base() });

@@ -2,7 +2,9 @@
 //!
 //! - `READ-1` No byte leaves that failed its check: the plaintext comes from `stripe::open`, which verifies every frame
 //!   and the seal.
-//! - `READ-2` A stripe is refused only after all its `k + m` positions have been tried.
+//! - `READ-2` A stripe whose shards are missing or fail their frame's check is refused only after all its `k + m`
+//!   positions have been tried. A stripe that decodes from sound frames and fails its seal is refused at once: a drive
+//!   cannot do that by accident, and which frame lies cannot be told from outside of the seal.
 //!
 //! Not here: which version an object's name stands for (`state`), and keeping a version from being reclaimed while it
 //! is read (`node::objects`).
@@ -92,6 +94,7 @@ impl Read {
                 }
                 self.load_more(out);
             }
+            // READ-2: a forged seal, or a description of the stripe that it does not fit.
             Event::Opened(Err(error)) => out.push(Effect::Failed { why: format!("{error:?}") }),
         }
     }

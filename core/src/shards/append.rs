@@ -6,7 +6,7 @@ use super::extent::{Extent, Phase};
 use super::format::{ALIGN, BLOCK, HEADER, Position, Record, align, encode_extent_header, tombstone_size};
 use super::index::Location;
 use super::{Effect, Op, Store};
-use crate::disk::{DiskError, DiskOrder, File};
+use crate::disk::{DiskError, DiskOrder, File, Purpose};
 use crate::planted::planted;
 use crate::types::VersionId;
 use alloc::vec::Vec;
@@ -44,15 +44,18 @@ impl Store {
         // SHARD-5: nothing is appended before what recovery believed is durable.
         while self.settling == 0 && !self.failed && matches!(self.stage, Stage::Idle) {
             self.drop_moot_items(None, out);
-            let claim = match self.queue.front() {
-                Some(Item::Put { .. }) => Claim::Put,
-                Some(Item::Delete { .. } | Item::CopiedPut { .. } | Item::CopiedTombstone { .. }) => Claim::Reserve,
-                None if self.marks.len() >= MARKS_MAX => Claim::Reserve,
+            // SHARD-11: a mark may open the spare, but it gives no space back.
+            let (claim, purpose) = match self.queue.front() {
+                Some(Item::Put { .. }) => (Claim::Put, Purpose::Puts),
+                Some(Item::Delete { .. } | Item::CopiedPut { .. } | Item::CopiedTombstone { .. }) => {
+                    (Claim::Reserve, Purpose::Reclaim)
+                }
+                None if self.marks.len() >= MARKS_MAX => (Claim::Reserve, Purpose::Puts),
                 None => return,
             };
             // SHARD-6: the last extent that could be allocated belongs to deletes and compaction, which free space.
             if claim == Claim::Put && self.spare.is_none() {
-                self.create_extent(out);
+                self.create_extent(purpose, out);
             } else if self.open_has_room() {
                 self.start_batch(out);
             } else if claim == Claim::Reserve
@@ -60,7 +63,7 @@ impl Store {
             {
                 self.open_extent(spare, out);
             } else {
-                self.create_extent(out);
+                self.create_extent(purpose, out);
             }
         }
     }

@@ -20,6 +20,8 @@
 //! - `SHARD-9` An extent is removed only when nothing in it is live, nothing reads it, and no tombstone in it is needed.
 //! - `SHARD-10` Compaction copies only what passes its checks. A damaged shard stays where it is, and so does its extent
 //!   until the shard is deleted or put again (repair does that).
+//! - `SHARD-11` An extent is ordered for what will be written into it first: after a restart none is open and none is
+//!   kept back, so what frees space must be able to get one where puts are refused.
 //!
 //! Sources: Rosenblum and Ousterhout, "The design and implementation of a log-structured file system" (1992), §3, for
 //! segments and cleaning; Sheehy and Smith, "Bitcask" (2010), for the index in memory and the hint file. The bytes:

@@ -72,9 +72,13 @@ pub fn recover(
     for (sequence, size) in extents {
         // SHARD-3: what existed before the start takes no more batches, and no name is used again.
         store.next_sequence = sequence + 1;
-        let mut reader = Reader { sequence, size, read, damage: Damage::None, window: (0, Bytes::new()) };
+        let mut reader = Reader { sequence, size, read, damage: Damage::None, unread: None, window: (0, Bytes::new()) };
         check_header(&config, &mut reader, &mut out)?;
         store.recover_extent(&mut reader, &mut replay, &mut out);
+        if let Some(offset) = reader.unread {
+            let file = File::Extent(config.drive, sequence);
+            out.push(Effect::Suspect { file, offset, what: "a part of an extent could not be read" });
+        }
     }
     for (version, position) in replay.decided {
         if replay.deleted.get(&version).is_none_or(|bound| *bound < position) {
@@ -249,6 +253,8 @@ struct Reader<'a, 'b> {
     size: u64,
     read: &'a mut ReadExtent<'b>,
     damage: Damage,
+    /// The first place that the drive could not read.
+    unread: Option<u64>,
     /// Where the window of the walk begins, and its bytes.
     window: (u64, Bytes),
 }
@@ -270,8 +276,12 @@ impl Reader<'_, '_> {
             if let Ok(bytes) = (self.read)(self.sequence, offset + index * BLOCK, size) {
                 let count = bytes.len().min(block.len());
                 block[..count].copy_from_slice(&bytes[..count]);
+            } else {
+                self.unread.get_or_insert(offset + index * BLOCK);
             }
         }
+        // Each block may have been read on its own at last; that is worth a word too.
+        self.unread.get_or_insert(offset);
         whole.freeze()
     }
 

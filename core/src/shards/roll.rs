@@ -8,16 +8,17 @@ use super::batch::Item;
 use super::extent::{Extent, Phase};
 use super::format::encode_footer;
 use super::{Effect, Op, Store};
-use crate::disk::{DiskError, DiskOrder, File};
+use crate::disk::{DiskError, DiskOrder, File, Purpose};
 use crate::planted::planted;
 use alloc::vec::Vec;
 
 impl Store {
-    pub(super) fn create_extent(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn create_extent(&mut self, purpose: Purpose, out: &mut Vec<Effect>) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let file = File::Extent(self.config.drive, sequence);
-        self.order(Op::Create { sequence }, DiskOrder::Create { file, size: self.config.extent_size }, out);
+        let order = DiskOrder::Create { file, size: self.config.extent_size, purpose };
+        self.order(Op::Create { sequence }, order, out);
         self.stage = Stage::Creating;
     }
 

@@ -3,6 +3,7 @@
 //! A [`Command`] is what a Raft entry carries. Its encoding is `postcard` behind a version byte; `docs/formats/` has
 //! the page and `state/tests.rs` the golden bytes. A [`Query`] never enters the log: it reads a consistent snapshot.
 
+use super::objects::rows::QueuePlace;
 use crate::stripe::{Profile, WrappedKey};
 use crate::types::{DriveId, SessionId, TenantId, VersionId, WallTime};
 use alloc::collections::BTreeMap;
@@ -174,6 +175,9 @@ pub enum ObjectCondition {
     NoneMatch(ETag),
 }
 
+/// The expiry that the decision of an inline body carries: it has no shards, so there is nothing to expire.
+pub const INLINE_EXPIRES: WallTime = WallTime(u64::MAX);
+
 /// Changes to buckets, objects and uploads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObjectOperation {
@@ -227,9 +231,9 @@ pub enum ObjectOperation {
 /// What the metadata knows of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
-    /// Decided: its shards belong to an object or a part.
+    /// Decided: its shards belong to an object, a part or the reclaim queue.
     Committed,
-    /// Unknown, or waiting in the reclaim queue, and it can never be decided any more: its shards may go.
+    /// Unknown, or already reclaimed, and it can never be decided any more: its shards may go, for nobody reads them.
     Void,
     /// Not decided, but its preparation has not expired by replicated time. Ask again later.
     Pending,
@@ -242,7 +246,8 @@ pub enum Answer {
     Done,
     /// The session's id.
     Session(SessionId),
-    /// The command belongs to a session that is not open (any more): it was not applied.
+    /// The command belongs to a session that is not open (any more): this copy of it was not applied. An earlier copy
+    /// may have been, while the session was open; with the session its answer was forgotten.
     SessionExpired,
     /// The revision that the change made.
     Key { revision: u64 },
@@ -290,8 +295,9 @@ pub enum Refusal {
 pub enum Query {
     /// Answer: `Key`.
     Key { key: Bytes },
-    /// User keys that begin with `prefix`, after `start_after`, at most `limit`. Answer: `Keys`.
-    Keys { prefix: Bytes, start_after: Bytes, limit: usize },
+    /// User keys that begin with `prefix`, after `start_after`, at most `limit`; the page ends with the key whose value
+    /// brings it to `bytes_max`. Answer: `Keys`.
+    Keys { prefix: Bytes, start_after: Bytes, limit: usize, bytes_max: usize },
     /// Answer: `Bucket`.
     Bucket { bucket: BucketName },
     /// All buckets of the tenant, in name order. Answer: `Buckets`.
@@ -304,8 +310,8 @@ pub enum Query {
     Parts { object: ObjectName, upload: VersionId, after: u16, limit: usize },
     /// Uploads in progress in a bucket, in key order. Answer: `Uploads`.
     Uploads { bucket: BucketName, prefix: String, limit: usize },
-    /// The oldest entries of the reclaim queue. Answer: `Reclaimable`.
-    Reclaimable { limit: usize },
+    /// Entries of the reclaim queue behind `after`, the oldest first, at most `limit`. Answer: `Reclaimable`.
+    Reclaimable { after: Option<QueuePlace>, limit: usize },
 }
 
 /// The answer to a query.
@@ -313,7 +319,7 @@ pub enum Query {
 pub enum QueryAnswer {
     /// The key's value, if it exists.
     Key(Option<KeyValue>),
-    /// In key order; `more` when the limit cut the answer.
+    /// In key order; `more` when a limit cut the answer.
     Keys { keys: Vec<(Bytes, KeyValue)>, more: bool },
     /// When the bucket was made.
     Bucket { created: WallTime },
@@ -404,6 +410,8 @@ pub struct Upload {
 /// A body whose version is gone and whose shards may be deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reclaim {
+    /// Where it stands in the queue.
+    pub place: QueuePlace,
     /// The version whose shards to delete.
     pub version: VersionId,
     /// The drives that hold them.

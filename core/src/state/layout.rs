@@ -248,6 +248,16 @@ impl Layout {
         key
     }
 
+    /// The reclaim queue behind a place, or all of it.
+    pub(super) fn reclaim_after(self, after: Option<QueuePlace>) -> Range {
+        let mut range = self.table_rows(Table::Reclaim);
+        if let Some(place) = after {
+            range.from = self.reclaim(place);
+            range.from.push(0);
+        }
+        range
+    }
+
     pub(super) fn past(self, until: WallTime, version: VersionId) -> Vec<u8> {
         let mut key = self.table(Table::Past);
         key.extend_from_slice(&until.0.to_be_bytes());
@@ -267,6 +277,10 @@ impl<'k> KeyParts<'k> {
 
     pub(super) fn number_u16(&mut self) -> Option<u16> {
         self.take().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn number_u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_be_bytes)
     }
 
     pub(super) fn number_u64(&mut self) -> Option<u64> {

@@ -31,6 +31,7 @@ mod tests;
 
 pub use command::*;
 pub use encoding::DecodeError;
+pub use objects::rows::QueuePlace;
 pub use objects::{check_bucket_name, check_object_key};
 pub use snapshot::{InstallError, install, snapshot};
 
@@ -52,11 +53,11 @@ pub struct Moment {
 
 /// How far a group's state machine is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MetaRow {
-    /// The last entry that was applied.
-    pub(crate) position: LogPosition,
-    /// The replicated time.
-    pub(crate) time: WallTime,
+pub struct Applied {
+    /// The last entry that was applied; index 0 when none.
+    pub position: LogPosition,
+    /// The replicated time (`STATE-3`).
+    pub time: WallTime,
 }
 
 /// The membership that the last applied membership entry made, in the bytes of `docs/formats/membership.md`.
@@ -134,12 +135,12 @@ pub fn query(group: GroupId, query: &Query, rows: &dyn Rows) -> Result<QueryAnsw
     Reader::new(group, rows).query(query)
 }
 
-/// The last entry that the rows include; index 0 when none.
+/// What the rows include.
 ///
 /// # Errors
 /// When the map fails or the row is damaged.
-pub fn applied(group: GroupId, rows: &dyn Rows) -> Result<LogPosition, RowsError> {
-    Ok(Reader::new(group, rows).meta()?.position)
+pub fn applied(group: GroupId, rows: &dyn Rows) -> Result<Applied, RowsError> {
+    Reader::new(group, rows).meta()
 }
 
 /// Who replicates the group as of the last entry that the rows include; `None` while no entry has changed that.

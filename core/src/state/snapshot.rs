@@ -13,7 +13,7 @@
 use super::codec;
 use super::home::Reader;
 use super::layout::{GROUP_SIZE, Layout, SESSION_TABLES, Table};
-use super::{MembershipRow, MetaRow, applied, membership};
+use super::{Applied, MembershipRow, applied, membership};
 use crate::planted::{Planted, planted};
 use crate::rows::{Rows, RowsError, RowsMut, Scan};
 use crate::types::{GroupId, LogIndex, LogPosition, Membership, Snapshot, Term};
@@ -80,7 +80,7 @@ impl From<RowsError> for InstallError {
 /// # Errors
 /// When the map fails or a row is damaged: damage is not handed on.
 pub fn snapshot(group: GroupId, rows: &dyn Rows, planted: Planted) -> Result<Snapshot, RowsError> {
-    let position = applied(group, rows)?;
+    let position = applied(group, rows)?.position;
     let layout = Layout(group);
     let mut membership = membership(group, rows)?;
     let left_out: Vec<_> = if planted!(planted, SessionsNotInSnapshot) {
@@ -181,9 +181,9 @@ fn check_position(group: GroupId, position: LogPosition, rows: &[SnapshotRow<'_>
     let key = Layout(group).meta();
     let meta = match rows.first() {
         Some(first) if first.key == key => {
-            codec::open::<MetaRow>(&key, first.value).map_err(|_| InstallError::Row(key))?
+            codec::open::<Applied>(&key, first.value).map_err(|_| InstallError::Row(key))?
         }
-        Some(_) | None => MetaRow::default(),
+        Some(_) | None => Applied::default(),
     };
     if meta.position == position { Ok(()) } else { Err(InstallError::Malformed) }
 }

@@ -9,6 +9,8 @@
 //!   one is short.
 //! - `WRITE-3` The decision carries an expiry that no drive's newest prepared shard of the body precedes, so the
 //!   metadata home refuses to decide what a sweep may already have removed.
+//! - `WRITE-4` A stripe is sealed at most once: its nonce comes from its place, and two plaintexts under one key and nonce
+//!   give both away. So a write that has failed takes no further stripe.
 //!
 //! Not here: the decision itself (`state::objects`), and the sweep of what is never decided (`node::sweep`).
 
@@ -82,7 +84,8 @@ pub struct Write {
     /// The first stripe stored that is shorter than `STRIPE_SIZE`.
     short: Option<u32>,
     expires: WallTime,
-    failed: bool,
+    /// Why a stripe was not stored: nothing can be decided any more.
+    failed: Option<DiskError>,
 }
 
 /// What a write needs to begin.
@@ -125,7 +128,7 @@ impl Write {
             size: 0,
             short: None,
             expires: WallTime(0),
-            failed: false,
+            failed: None,
         }
     }
 
@@ -159,7 +162,7 @@ impl Write {
 
     /// The finished body and the expiry of its preparation, if it may be decided (`WRITE-2`).
     pub fn body(&self) -> Result<(Body, WallTime), &'static str> {
-        if self.failed {
+        if self.failed.is_some() {
             return Err("a stripe of this write was not stored");
         }
         if !self.under_way.is_empty() && !planted!(self.planted, DecideBeforeShardSync) {
@@ -180,6 +183,11 @@ impl Write {
         if bytes.is_empty() || bytes.len() > STRIPE_SIZE {
             let why = Rejection::Misuse("a stripe has 1 to STRIPE_SIZE bytes");
             out.push(Effect::Rejected { request, why });
+            return;
+        }
+        // WRITE-4: a stripe that was not stored is neither under way nor stored, and was sealed all the same.
+        if let Some(error) = &self.failed {
+            out.push(Effect::Rejected { request, why: Rejection::Disk(error.clone()) });
             return;
         }
         if self.under_way.contains_key(&index) || self.stored.contains(&index) {
@@ -235,7 +243,7 @@ impl Write {
                 out.push(Effect::Accepted { request });
             }
             Some(error) => {
-                self.failed = true;
+                self.failed = Some(error.clone());
                 out.push(Effect::Rejected { request, why: Rejection::Disk(error) });
             }
         }

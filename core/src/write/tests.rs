@@ -187,9 +187,25 @@ fn a_drive_that_refuses_is_heard_after_the_others_and_ends_the_write() {
         }
         assert_eq!(rejection(&answers), Some(&Rejection::Disk(REFUSED)));
         assert_eq!(size(&write), Err(NOT_STORED));
-        store(&mut write, 1, 5);
-        assert_eq!(size(&write), Err(NOT_STORED), "what comes after does not mend it");
     }
+}
+
+#[test]
+fn a_write_that_failed_seals_nothing_more() {
+    // WRITE-4
+    let mut write = begin(ONE);
+    send(&mut write, 1, FULL);
+    send(&mut write, 0, FULL);
+    seal(&mut write, 0);
+    step(&mut write, Event::NotStored { index: 0, error: REFUSED });
+    for index in [0, 2] {
+        let orders = send(&mut write, index, 5);
+        assert_eq!(rejection(&orders), Some(&Rejection::Disk(REFUSED)), "stripe {index}: {orders:?}");
+    }
+    // What was under way goes on, and does not mend it.
+    seal(&mut write, 1);
+    assert!(is_accepted(&step(&mut write, Event::Stored { index: 1 }), 1));
+    assert_eq!(size(&write), Err(NOT_STORED));
 }
 
 #[test]
@@ -266,7 +282,7 @@ proptest! {
         let mut write = begin(THREE);
         let mut sent: BTreeMap<u32, (usize, Fate)> = BTreeMap::new();
         for (index, length, fate) in stripes {
-            if sent.contains_key(&index) {
+            if sent.contains_key(&index) || sent.values().any(|(_, fate)| *fate == Fate::Refused) {
                 continue;
             }
             sent.insert(index, (length, fate));

@@ -2,7 +2,8 @@
 //!
 //! On loopback everyone on the machine may, as with anchor. A browser is on the machine too, and any web page can make it
 //! send a simple request, or, with a name that it points at 127.0.0.1, a full one; so a request that comes from a page
-//! (it has an `Origin`) or for a foreign name (its `Host`) is refused unless it has the token.
+//! (it has an `Origin`, or the browser says that it is not the person's own) or for a foreign name (its `Host`) is
+//! refused unless it has the token. So is one that a proxy forwarded, since then anyone may have sent it.
 
 use super::kv::failure;
 use crate::s3::Credentials;
@@ -14,6 +15,10 @@ use http::{Request, StatusCode, header};
 use std::net::IpAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
+
+/// What proxies add to the requests that they forward.
+const FORWARDED: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// Decides who passes (`FRONT-1`).
 #[derive(Clone)]
@@ -39,7 +44,12 @@ impl Guard {
             let message = "send the secret access key as a bearer token: this node listens beyond loopback";
             return Err((StatusCode::UNAUTHORIZED, message));
         }
-        if request.headers().contains_key(header::ORIGIN) {
+        if FORWARDED.iter().any(|name| request.headers().contains_key(*name)) {
+            return Err((StatusCode::UNAUTHORIZED, "requests that a proxy forwards need the bearer token"));
+        }
+        let site = request.headers().get("sec-fetch-site");
+        let own = site.is_none_or(|site| site == "none" || site == "same-origin");
+        if request.headers().contains_key(header::ORIGIN) || !own {
             return Err((StatusCode::FORBIDDEN, "requests of web pages need the bearer token"));
         }
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());

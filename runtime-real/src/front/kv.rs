@@ -6,7 +6,7 @@
 //!
 //! - `KV-1` A write without a condition is never refused for the key's state; one with a condition never happens unless
 //!   the condition holds at its place in the log.
-//! - `KV-2` A listing holds a bounded number of bytes, whatever the values' sizes.
+//! - `KV-2` A listing is the state of one moment, and holds a bounded number of bytes, whatever the values' sizes.
 
 use super::Doors;
 use super::metrics::OperationName;
@@ -29,14 +29,14 @@ use std::time::Duration;
 /// Bodies of writes held at once.
 pub(super) const WRITES_MAX: usize = 128;
 
+/// Listings put together at once.
+pub(super) const LISTS_MAX: usize = 4;
+
 /// How long the body of a write may take.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Keys of one listing, unless the client wants fewer, and at most.
 const LIST_MAX: usize = 1000;
-
-/// Keys asked for at once while a listing is put together.
-const LIST_STEP: usize = 16;
 
 /// Bytes of keys and values after which a listing ends with `more`.
 const LIST_BYTES_MAX: usize = 4 << 20;
@@ -90,6 +90,8 @@ pub(super) async fn read(State(doors): State<Doors>, request: Request<Body>) -> 
                 if known { StatusCode::NOT_MODIFIED.into_response() } else { Response::new(Body::from(held.value)) };
             let kind = HeaderValue::from_static("application/octet-stream");
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            // A browser must not take a value for a script.
+            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             with_revision(response, held.revision)
         }
         Ok(QueryAnswer::Key(None)) => failure(StatusCode::NOT_FOUND, "not_found", "there is no such key"),
@@ -189,7 +191,9 @@ fn decided(outcome: Result<Answer, ClientError>) -> Response {
     match outcome {
         Ok(Answer::Key { revision }) => with_revision(StatusCode::OK.into_response(), revision),
         Ok(Answer::SessionExpired) => {
-            failure(StatusCode::GONE, "session_expired", "the session is not open any more: the write did not happen")
+            let message = "the session is not open any more: this request wrote nothing, an earlier one with the same \
+                           sequence may have";
+            failure(StatusCode::GONE, "session_expired", message)
         }
         Ok(_) => unexpected("a write of a key"),
         Err(error) => from_client(error),
@@ -244,21 +248,13 @@ pub(super) async fn list(State(doors): State<Doors>, request: Request<Body>) -> 
 }
 
 async fn list_keys(doors: &Doors, wanted: ListRequest) -> Result<Response, ClientError> {
-    let (mut keys, mut size, mut more) = (Vec::new(), 0, true);
-    let mut start_after = wanted.start_after;
-    // KV-2
-    while more && keys.len() < wanted.limit && size < LIST_BYTES_MAX {
-        let limit = LIST_STEP.min(wanted.limit - keys.len());
-        let query = Query::Keys { prefix: wanted.prefix.clone(), start_after: start_after.clone(), limit };
-        let answer = doors.client.query(GroupId::REGION, query).await?;
-        let QueryAnswer::Keys { keys: page, more: after } = answer else { return Ok(unexpected("keys")) };
-        more = after;
-        for (key, held) in page {
-            size += key.len() + held.value.len();
-            keys.push(entry(&key, &held));
-            start_after = key;
-        }
-    }
+    let _held = doors.lists.acquire().await.map_err(|_| ClientError::Stopping)?;
+    let ListRequest { prefix, start_after, limit } = wanted;
+    // KV-2: one question, so that the page is the state of one moment.
+    let query = Query::Keys { prefix, start_after, limit, bytes_max: LIST_BYTES_MAX };
+    let answer = doors.client.query(GroupId::REGION, query).await?;
+    let QueryAnswer::Keys { keys, more } = answer else { return Ok(unexpected("keys")) };
+    let keys: Vec<Value> = keys.iter().map(|(key, held)| entry(key, held)).collect();
     Ok(document(StatusCode::OK, &json!({ "keys": keys, "more": more })))
 }
 

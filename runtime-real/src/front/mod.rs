@@ -11,6 +11,7 @@
 //! Source: DESIGN section 8. The S3 door is the module `s3`.
 
 mod admin;
+pub(crate) mod drain;
 mod kv;
 pub mod metrics;
 mod serve;
@@ -30,6 +31,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use metrics::Metrics;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// How the doors behave.
 #[derive(Clone, Debug)]
@@ -51,14 +53,16 @@ impl Default for Settings {
 struct Doors {
     client: Client,
     metrics: Arc<Metrics>,
-    writes: Arc<tokio::sync::Semaphore>,
+    writes: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
 }
 
 /// All doors of the node behind `client`.
 pub fn router(client: Client, credentials: Credentials, settings: Settings) -> Router {
     let metrics = Arc::new(Metrics::default());
-    let writes = Arc::new(tokio::sync::Semaphore::new(kv::WRITES_MAX));
-    let doors = Doors { client: client.clone(), metrics: Arc::clone(&metrics), writes };
+    let writes = Arc::new(Semaphore::new(kv::WRITES_MAX));
+    let lists = Arc::new(Semaphore::new(kv::LISTS_MAX));
+    let doors = Doors { client: client.clone(), metrics: Arc::clone(&metrics), writes, lists };
     let guard = Guard::new(&credentials, settings.open_admin);
     let keys = get(kv::read).put(kv::write).post(kv::write).delete(kv::remove);
     let guarded = Router::new()
@@ -76,5 +80,6 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings) -> R
         .route("/-/ready", get(status::ready))
         .with_state(doors)
         .fallback_service(S3Door::new(client, credentials, settings.region))
+        .layer(middleware::from_fn(drain::drain))
         .layer(middleware::from_fn_with_state(metrics, metrics::observe))
 }

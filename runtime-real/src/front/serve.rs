@@ -1,9 +1,13 @@
 //! Connections: accepted, bounded, timed, and drained at the end.
 //!
-//! - `SERVE-1` A client that sends no complete request head in time, or too large a one, loses its connection.
+//! - `SERVE-1` A client that sends no complete request head in time, or too large a one, loses its connection. The
+//!   reader that tells HTTP/1 from HTTP/2 has no timeout of its own, so the first request has one here.
+//! - `SERVE-3` A client that takes none of the bytes sent to it for [`STALLED`] loses its connection.
 //! - `SERVE-2` Stopping takes bounded time: no new connections at once, those under way get [`DRAIN`].
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -12,12 +16,16 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt as _;
 
-/// For the head of a request, and for the first byte of a connection.
+/// For the head of a request, and for the first request of a connection.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take none of the bytes that wait for it.
+const STALLED: Duration = Duration::from_secs(60);
 /// Largest head of a request, in bytes.
 const HEAD_MAX: usize = 64 << 10;
 /// Headers of a request.
@@ -25,7 +33,7 @@ const HEADERS_MAX: usize = 128;
 /// Connections at once; more wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 4096;
 /// Requests at once on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 128;
+const STREAMS_MAX: u32 = 32;
 /// For requests under way when the node stops.
 pub(super) const DRAIN: Duration = Duration::from_secs(20);
 /// Before the next try when the machine has no room for a connection.
@@ -76,15 +84,29 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
             tracing::debug!(%error, "a connection was gone before it began");
             continue;
         }
-        let service = TowerToHyperService::new(router.clone());
-        let (builder, watcher) = (Arc::clone(&builder), graceful.watcher());
+        let begun = Arc::new(Notify::new());
+        let first = Arc::clone(&begun);
+        let service = TowerToHyperService::new(router.clone().map_request(move |request: Request<Incoming>| {
+            first.notify_one();
+            request
+        }));
+        // SERVE-3
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(STALLED));
+        let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
+        let connection = graceful.watch(connection);
         connections.spawn(async move {
             let _permit = permit;
-            if !speaks(&stream).await {
-                return;
-            }
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection.into_owned()).await {
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                begun = tokio::time::timeout(HEAD_TIME, begun.notified()) => match begun {
+                    Ok(()) => connection.await,
+                    // SERVE-1
+                    Err(_) => return,
+                },
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended with an error");
             }
         });
@@ -96,9 +118,4 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
     }
     connections.shutdown().await;
     Ok(())
-}
-
-/// Whether the client says anything in time. The reader that tells HTTP/1 from HTTP/2 has no timeout of its own.
-async fn speaks(stream: &TcpStream) -> bool {
-    matches!(tokio::time::timeout(HEAD_TIME, stream.readable()).await, Ok(Ok(())))
 }

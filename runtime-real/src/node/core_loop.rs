@@ -1,17 +1,20 @@
 //! The thread that owns the core: takes events from one queue, steps, carries effects to the threads that do the work.
+//!
+//! - `LOOP-1` The core hears of its deadline in the first turn after it, however long the queue is: elections, heartbeats
+//!   and sweeps are due most when there is most to do.
 
 use super::directory::NodeDirectory;
-use super::disks::{Disks, disk_error};
-use super::pool::Pool;
+use super::disks::Disks;
+use super::recovery::recover_stores;
 use super::room::Room;
-use super::state_threads::{Question, StateThreads, Write};
-use crate::client::{Client, Inbound};
-use anvil_core::disk::{DiskOrder, OpId};
-use anvil_core::node::{Boot, BootError, Config, DiskUser, Effect, Event, Fatal, Node, Reply, Task, WorkId};
+use super::state_threads::{Question, Write};
+use super::workers::{ComputeJob, DiskJob, Workers};
+use crate::client::{Client, Inbound, ReplyTo};
+use anvil_core::log;
+use anvil_core::node::{Boot, BootError, Config, Effect, Event, Fatal, Node};
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
-use anvil_core::types::{DriveId, GroupId, Now, RequestId, Time, Trace, WallTime};
-use anvil_core::{log, shards};
+use anvil_core::types::{GroupId, Now, RequestId, Time, Trace, WallTime};
 use anvil_state_store::StateStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, HashMap};
@@ -50,7 +53,7 @@ pub struct StartOptions {
 
 impl Default for StartOptions {
     fn default() -> StartOptions {
-        StartOptions { state_cache_bytes: 64 << 20, log_segment_bytes: 16 << 20, extent_bytes: 64 << 20 }
+        StartOptions { state_cache_bytes: 32 << 20, log_segment_bytes: 16 << 20, extent_bytes: 64 << 20 }
     }
 }
 
@@ -73,8 +76,11 @@ impl NodeHandle {
     }
 }
 
-/// Recovers what the directory holds and starts the node. Blocks while recovering. Each error says what to do.
-pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Result<NodeHandle> {
+/// The core as the directory has it, its first orders, and the way to it.
+fn recover(
+    directory: &NodeDirectory,
+    options: &StartOptions,
+) -> anyhow::Result<(CoreLoop, Vec<Effect>, Sender<Inbox>)> {
     use anyhow::Context;
     let disks = Arc::new(Disks::new(directory.drives.clone()));
     let state_path = directory.first().join("state.redb");
@@ -108,13 +114,18 @@ pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Resul
         memberships,
     };
     let (inbox, queue) = crossbeam_channel::unbounded();
-    let workers = Workers::start(&disks, state, &inbox)?;
+    let workers = Workers::start(&disks, directory.drives.keys().copied(), state, &inbox)?;
     let clock = Clock::start();
     let mut effects = Vec::new();
     let node =
         Node::new(config, boot, clock.now(), &mut effects).map_err(|error: BootError| anyhow::anyhow!("{error}"))?;
+    Ok((CoreLoop { node, clock, queue, workers, replies: HashMap::new() }, effects, inbox))
+}
+
+/// Recovers what the directory holds and starts the node. Blocks while recovering. Each error says what to do.
+pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Result<NodeHandle> {
+    let (core, effects, inbox) = recover(directory, options)?;
     let (ended_sender, ended) = oneshot::channel();
-    let core = CoreLoop { node, clock, queue, workers, replies: HashMap::new() };
     let thread = thread::Builder::new().name("anvil-core".into()).spawn(move || {
         let result = core.run(effects);
         let _ = ended_sender.send(());
@@ -144,84 +155,6 @@ fn config(directory: &NodeDirectory) -> Config {
     }
 }
 
-type Stores = BTreeMap<DriveId, (shards::Store, Vec<shards::Effect>)>;
-
-fn recover_stores(directory: &NodeDirectory, options: &StartOptions, disks: &Disks) -> anyhow::Result<Stores> {
-    use anyhow::Context;
-    let mut stores = BTreeMap::new();
-    for (&drive, path) in &directory.drives {
-        let listing = disks.extents(drive).with_context(|| format!("{} cannot be read", path.display()))?;
-        let config = shards::Config {
-            drive,
-            cluster: directory.cluster,
-            extent_size: options.extent_bytes,
-            compact_below_percent: 50,
-            planted: Planted::default(),
-        };
-        let mut read = |extent, offset, length| {
-            let file = anvil_core::disk::File::Extent(drive, extent);
-            disks.read(file, offset, length).map_err(|error| disk_error(&error))
-        };
-        stores.insert(drive, shards::recover(config, listing, &mut read)?);
-    }
-    Ok(stores)
-}
-
-/// A disk order on its way.
-struct DiskJob {
-    user: DiskUser,
-    op: OpId,
-    order: DiskOrder,
-}
-
-/// A computation on its way.
-struct ComputeJob {
-    work: WorkId,
-    task: Task,
-}
-
-/// Everything that takes time.
-struct Workers {
-    log: Pool<DiskJob>,
-    disks: Pool<DiskJob>,
-    compute: Pool<ComputeJob>,
-    state: StateThreads,
-}
-
-impl Workers {
-    fn start(disks: &Arc<Disks>, state: StateStore, inbox: &Sender<Inbox>) -> anyhow::Result<Workers> {
-        let disk_work = || {
-            let (disks, inbox) = (Arc::clone(disks), inbox.clone());
-            move |job: DiskJob| {
-                let outcome = disks.carry_out(job.order);
-                let _ = inbox.send(Inbox::Event(Event::Disk { user: job.user, op: job.op, outcome }));
-            }
-        };
-        let compute_work = || {
-            let inbox = inbox.clone();
-            move |job: ComputeJob| {
-                let product = job.task.run(Planted::default());
-                let _ = inbox.send(Inbox::Event(Event::Computed { work: job.work, product }));
-            }
-        };
-        let cores = thread::available_parallelism().map_or(2, usize::from);
-        Ok(Workers {
-            log: Pool::start("anvil-log", 1, disk_work)?,
-            disks: Pool::start("anvil-disk", 4, disk_work)?,
-            compute: Pool::start("anvil-compute", cores, compute_work)?,
-            state: StateThreads::start(state, inbox)?,
-        })
-    }
-
-    /// Lets everything under way end.
-    fn finish(self) -> Result<(), Fatal> {
-        self.log.finish();
-        self.disks.finish();
-        self.compute.finish();
-        self.state.finish().map_err(Fatal::State)
-    }
-}
-
 /// Both clocks of this process.
 struct Clock {
     start: Instant,
@@ -239,8 +172,8 @@ impl Clock {
     }
 }
 
-/// Who waits for which reply.
-type Replies = HashMap<RequestId, oneshot::Sender<Reply>>;
+/// Who waits for which reply, with what the request holds until then (`CLIENT-1`).
+type Replies = HashMap<RequestId, ReplyTo>;
 
 struct CoreLoop {
     node: Node,
@@ -278,7 +211,7 @@ impl CoreLoop {
         }
     }
 
-    /// Waits for something to happen and steps the core through all of it.
+    /// Waits for something to happen and steps the core through all of it, and through its deadline if that has come.
     fn turn(&mut self, effects: &mut Vec<Effect>) -> Option<End> {
         let first = match self.wait() {
             Ok(message) => message,
@@ -293,6 +226,10 @@ impl CoreLoop {
             }
             let Ok(message) = self.queue.try_recv() else { break };
             end = self.take(message, now, effects);
+        }
+        // LOOP-1
+        if end.is_none() && self.node.deadline().is_some_and(|deadline| deadline <= now.time) {
+            end = self.take(Inbox::Event(Event::Deadline), now, effects);
         }
         end
     }
@@ -327,12 +264,10 @@ fn carry_out(workers: &Workers, replies: &mut Replies, effect: Effect) -> Option
         Effect::Send { to, .. } => tracing::warn!("a message for node {to} was dropped: this version has no peers"),
         Effect::Reply { id, reply } => {
             if let Some(waiting) = replies.remove(&id) {
-                // The client may have gone away.
-                let _ = waiting.send(reply);
+                waiting.send(reply);
             }
         }
-        Effect::Disk { user: DiskUser::Log, op, order } => workers.log.send(DiskJob { user: DiskUser::Log, op, order }),
-        Effect::Disk { user, op, order } => workers.disks.send(DiskJob { user, op, order }),
+        Effect::Disk { user, op, order } => workers.disk(DiskJob { user, op, order }),
         Effect::Apply { group, entries } => workers.state.write(Write::Apply { group, entries }),
         Effect::Query { work, group, query } => workers.state.ask(Question { work, group, query }),
         Effect::Checkpoint => workers.state.write(Write::Checkpoint),
@@ -353,5 +288,29 @@ fn show(trace: &Trace) {
         }
         Trace::Suspect(what) => tracing::warn!("{what}"),
         Trace::Note(what) => tracing::info!("{what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anvil_core::node::Request;
+
+    #[test]
+    fn a_full_queue_does_not_keep_the_core_from_its_deadline() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = NodeDirectory::open(&[home.path().to_owned()], "node1", None).unwrap();
+        let (mut core, _, inbox) = recover(&directory, &StartOptions::default()).unwrap();
+        let due = core.node.deadline().expect("a node without a leader wants to be woken");
+        thread::sleep(due.since(core.clock.now().time) + Duration::from_millis(1));
+        for id in 0..4 * EVENTS_PER_TURN {
+            let (id, request) = (RequestId(id as u64), Request::Status);
+            inbox.send(Inbox::Client(Inbound { id, request, reply: None })).unwrap();
+        }
+        let mut effects = Vec::new();
+        assert!(core.turn(&mut effects).is_none());
+        assert!(!core.queue.is_empty(), "there is more to do");
+        assert!(core.node.deadline() > Some(due), "the core was not told that its deadline had come");
+        core.workers.finish().unwrap();
     }
 }

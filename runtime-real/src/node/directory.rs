@@ -4,6 +4,8 @@
 //!   directory without it must be empty to be taken.
 //! - `DIR-2` One process at a time: `lock` is held for the life of the process.
 //! - `DIR-3` A node starts with all its drives or not at all; a missing one is named.
+//! - `DIR-4` No `format` counts a drive that has none yet. A start that died while it added drives leaves some that the
+//!   others do not count: the node starts without them, and with them the next start completes what was begun.
 
 use super::checked_file::{self, CheckedFileError};
 use anvil_core::stripe::RootKey;
@@ -126,6 +128,7 @@ impl NodeDirectory {
     ) -> Result<NodeDirectory, DirectoryError> {
         let mut locks = Vec::new();
         let mut known: BTreeMap<DriveId, PathBuf> = BTreeMap::new();
+        let mut counted: BTreeMap<DriveId, u16> = BTreeMap::new();
         let mut unused = Vec::new();
         let mut identity: Option<u128> = None;
         let mut drives_before = 0;
@@ -142,6 +145,7 @@ impl NodeDirectory {
                 Some(format) => {
                     identity = Some(format.cluster);
                     drives_before = drives_before.max(format.drives);
+                    counted.insert(format.drive, format.drives);
                     if known.insert(format.drive, path.clone()).is_some() {
                         return Err(DirectoryError::SameDrive { path: path.clone(), drive: format.drive });
                     }
@@ -165,11 +169,21 @@ impl NodeDirectory {
         for (path, drive) in unused.into_iter().zip(drives_before..) {
             known.insert(DriveId(drive), path);
         }
+        let write = |drive: DriveId, path: &PathBuf, drives| {
+            write_format(path, cluster, name, drive, drives)
+                .map_err(|error| DirectoryError::Io { path: path.clone(), error })
+        };
+        // DIR-4: first each new drive, in order, which counts itself and those before it; then the counts.
         for (&drive, path) in &known {
             make_layout(path, drive).map_err(|error| DirectoryError::Io { path: path.clone(), error })?;
-            if drive.0 >= drives_before || total != drives_before {
-                write_format(path, cluster, name, drive, total)
-                    .map_err(|error| DirectoryError::Io { path: path.clone(), error })?;
+            if drive.0 >= drives_before {
+                write(drive, path, drive.0 + 1)?;
+                counted.insert(drive, drive.0 + 1);
+            }
+        }
+        for (&drive, path) in &known {
+            if counted[&drive] != total {
+                write(drive, path, total)?;
             }
         }
         let (access_key_id, secret_access_key) = credentials.unwrap_or((keys.access_key_id, keys.secret_access_key));
@@ -301,6 +315,8 @@ impl Keys {
                 let (id, secret) = (format!("AK{}", random_text(18, 32)), random_text(40, 64));
                 checked_file::write(&access_path, &[("id", &id), ("secret", &secret)]).map_err(io_error)?;
             }
+            // A key that was found may have been renamed into place by a start that died before it synced that.
+            File::open(&directory).and_then(|directory| directory.sync_all()).map_err(io_error)?;
         }
         let root = read_checked(&root_path)?;
         let access = read_checked(&access_path)?;
@@ -335,4 +351,73 @@ fn random_text(length: usize, alphabet: u8) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567abcdefghijklmnopqrstuvwxyz0189-_";
     let bytes = (0..length).flat_map(|_| random::<1>());
     bytes.map(|byte| char::from(ALPHABET[usize::from(byte & (alphabet - 1))])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Directories of drives, in the order of their numbers.
+    struct Drives(tempfile::TempDir);
+
+    impl Drives {
+        fn new() -> Drives {
+            Drives(tempfile::tempdir().unwrap())
+        }
+
+        fn path(&self, drive: usize) -> PathBuf {
+            self.0.path().join(drive.to_string())
+        }
+
+        fn open(&self, count: usize) -> Result<usize, DirectoryError> {
+            let paths: Vec<PathBuf> = (0..count).map(|drive| self.path(drive)).collect();
+            NodeDirectory::open(&paths, "node1", None).map(|directory| directory.drives.len())
+        }
+
+        /// A start that cannot write the format of drive `cut`, as if the power had failed or the drive were full.
+        fn open_until(&self, count: usize, cut: usize) {
+            let in_the_way = self.path(cut).join("format.new");
+            fs::create_dir_all(&in_the_way).unwrap();
+            let error = self.open(count).expect_err("a format cannot be written");
+            assert!(matches!(&error, DirectoryError::Io { path, .. } if *path == self.path(cut)), "{error}");
+            fs::remove_dir(&in_the_way).unwrap();
+        }
+
+        fn counts(&self, count: usize) -> Vec<u16> {
+            (0..count).map(|drive| read_format(&self.path(drive)).unwrap().unwrap().drives).collect()
+        }
+    }
+
+    #[test]
+    fn a_first_start_that_died_between_two_drives_is_completed_by_the_next() {
+        for cut in 0..3 {
+            let drives = Drives::new();
+            drives.open_until(3, cut);
+            assert_eq!(drives.open(3).unwrap_or_else(|error| panic!("cut at {cut}: {error}")), 3);
+            assert_eq!(drives.counts(3), [3, 3, 3], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn adding_drives_that_died_half_way_is_completed_by_the_next_start() {
+        // The cuts at drives 2 and 3 come while these are made, those at 0 and 1 while the others count them.
+        for cut in [2, 3, 0, 1] {
+            let drives = Drives::new();
+            assert_eq!(drives.open(2).unwrap(), 2);
+            drives.open_until(4, cut);
+            if cut != 1 {
+                // Drive 0 does not count the new ones yet, so the node is what it was.
+                assert_eq!(drives.open(2).unwrap_or_else(|error| panic!("cut at {cut}: {error}")), 2);
+            }
+            assert_eq!(drives.open(4).unwrap_or_else(|error| panic!("cut at {cut}: {error}")), 4);
+            assert_eq!(drives.counts(4), [4, 4, 4, 4], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_missing_drive_is_named() {
+        let drives = Drives::new();
+        assert_eq!(drives.open(3).unwrap(), 3);
+        assert!(matches!(drives.open(2), Err(DirectoryError::MissingDrive { drive: DriveId(2) })));
+    }
 }

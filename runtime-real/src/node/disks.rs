@@ -1,12 +1,13 @@
 //! Disk orders carried out on files.
 
 use super::checked_file::sync_parent;
+use super::descriptors::{Descriptors, Use, Written};
 use super::room;
-use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File};
+use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File, Purpose};
 use anvil_core::shards;
 use anvil_core::types::DriveId;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,44 +21,49 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 #[derive(Debug)]
 pub(super) struct Disks {
     roots: BTreeMap<DriveId, PathBuf>,
-    open: Mutex<HashMap<File, Arc<fs::File>>>,
+    open: Mutex<Descriptors>,
 }
 
 impl Disks {
     pub(super) fn new(roots: BTreeMap<DriveId, PathBuf>) -> Disks {
-        Disks { roots, open: Mutex::new(HashMap::new()) }
+        Disks { roots, open: Mutex::new(Descriptors::default()) }
     }
 
     /// Carries out one order. Blocks.
     pub(super) fn carry_out(&self, order: DiskOrder) -> DiskOutcome {
         let done = |result: io::Result<()>| result.map(|()| DiskOutcome::Done);
         let outcome = match order {
-            DiskOrder::Create { file, size } => done(self.create(file, size)),
-            DiskOrder::Write { file, offset, bytes } => {
-                done(self.file(file).and_then(|open| open.write_all_at(&bytes, offset)))
-            }
-            DiskOrder::Sync { file } => done(self.file(file).and_then(|open| open.sync_data())),
+            DiskOrder::Create { file, size, purpose } => done(self.create(file, size, purpose)),
+            DiskOrder::Write { file, offset, bytes } => done(self.write(file, offset, &bytes)),
+            DiskOrder::Sync { file } => done(self.sync(file)),
             DiskOrder::Read { file, offset, length } => self.read(file, offset, length).map(DiskOutcome::Read),
             DiskOrder::Remove { file } => done(self.remove(file)),
         };
         outcome.unwrap_or_else(|error| DiskOutcome::Failed(disk_error(&error)))
     }
 
-    /// Reads up to `length` bytes; fewer at the end of the file.
-    pub(super) fn read(&self, file: File, offset: u64, length: u32) -> io::Result<Bytes> {
-        let open = self.file(file)?;
-        let mut bytes = vec![0; length as usize];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match open.read_at(&mut bytes[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        bytes.truncate(filled);
-        Ok(bytes.into())
+    fn read(&self, file: File, offset: u64, length: u32) -> io::Result<Bytes> {
+        let (open, _) = self.file(file, Use::ReadOrSync)?;
+        read_at(&open, offset, length)
+    }
+
+    fn write(&self, file: File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let (open, _) = self.file(file, Use::Write)?;
+        let written = open.write_all_at(bytes, offset);
+        self.lock().end_write(file);
+        written
+    }
+
+    fn sync(&self, file: File) -> io::Result<()> {
+        let (open, written) = self.file(file, Use::ReadOrSync)?;
+        open.sync_data()?;
+        self.lock().end_sync(file, written);
+        Ok(())
+    }
+
+    /// Opens a file for the caller alone.
+    pub(super) fn open(&self, file: File) -> io::Result<fs::File> {
+        OpenOptions::new().read(true).write(true).open(self.path(file))
     }
 
     /// The content of every log segment, in sequence. Each is synced before it is read, and the directory too: a process
@@ -84,31 +90,34 @@ impl Disks {
         Ok(shards::Listing { extents: sized.collect::<io::Result<_>>()? })
     }
 
-    fn path(&self, file: File) -> PathBuf {
+    pub(super) fn path(&self, file: File) -> PathBuf {
         match file {
             File::LogSegment(sequence) => self.roots[&DriveId(0)].join("log").join(format!("{sequence:016x}.log")),
             File::Extent(drive, sequence) => self.roots[&drive].join("shards").join(format!("{sequence:016x}.ext")),
         }
     }
 
-    fn file(&self, file: File) -> io::Result<Arc<fs::File>> {
-        if let Some(open) = self.lock().get(&file) {
-            return Ok(Arc::clone(open));
+    fn file(&self, file: File, what_for: Use) -> io::Result<(Arc<fs::File>, Written)> {
+        if let Some(found) = self.lock().get(file, what_for) {
+            return Ok(found);
         }
-        let opened = Arc::new(OpenOptions::new().read(true).write(true).open(self.path(file))?);
-        self.lock().insert(file, Arc::clone(&opened));
-        Ok(opened)
+        let opened = self.open(file)?;
+        let mut open = self.lock();
+        open.keep(file, opened);
+        let found = open.get(file, what_for).expect("it was just put there");
+        open.trim();
+        Ok(found)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<File, Arc<fs::File>>> {
-        // The map is only ever inserted into and removed from, so it is whole even if a thread died holding it.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Descriptors> {
+        // Each change is one insertion, removal or count, so it is whole even if a thread died holding it.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn create(&self, file: File, size: u64) -> io::Result<()> {
+    fn create(&self, file: File, size: u64, purpose: Purpose) -> io::Result<()> {
         let path = self.path(file);
         if let File::Extent(drive, _) = file {
-            room::check_extent(&self.roots[&drive], size)?;
+            room::check_extent(&self.roots[&drive], size, purpose)?;
         }
         let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let allocated = match file {
@@ -122,16 +131,34 @@ impl Disks {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        self.lock().insert(file, Arc::new(made));
+        let mut open = self.lock();
+        open.keep(file, made);
+        open.trim();
         Ok(())
     }
 
     fn remove(&self, file: File) -> io::Result<()> {
-        self.lock().remove(&file);
+        self.lock().forget(file);
         let path = self.path(file);
         fs::remove_file(&path)?;
         sync_parent(&path)
     }
+}
+
+/// Reads up to `length` bytes; fewer at the end of the file.
+pub(super) fn read_at(file: &fs::File, offset: u64, length: u32) -> io::Result<Bytes> {
+    let mut bytes = vec![0; length as usize];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes.into())
 }
 
 /// Reserves space that reads as zeros, so that a full drive says so here and not in the middle of a write.

@@ -2,15 +2,18 @@
 //!
 //! A thread owns the core and does nothing but step it. Everything that takes time runs elsewhere and comes back as an
 //! event: the log's disk on one thread (so that one sync follows another without a queue in between), other disk orders
-//! on a pool, sealing and coding on a pool, the state store on one writer thread and a few readers.
+//! on a pool for each drive, sealing and coding on a pool, the state store on one writer thread and a few readers.
 
 mod checked_file;
 mod core_loop;
+mod descriptors;
 mod directory;
 mod disks;
 mod pool;
+mod recovery;
 mod room;
 mod state_threads;
+mod workers;
 
 pub use core_loop::{Inbox, NodeHandle, StartOptions, start};
 pub use directory::{DirectoryError, NodeDirectory};

@@ -1,14 +1,18 @@
 //! How much room the drives have, and when the node stops taking more.
 //!
 //! The log and the state store cannot go on without space: a write of theirs that fails ends the node, since nothing
-//! says what reached the disk. So the last part of a drive is theirs. Extents, the bulk of all bytes, leave it alone,
-//! and before it is used up the node refuses what would grow it. Deletes go on, because they are how a user makes room.
+//! says what reached the disk. So the last part of a drive is theirs. Bodies, the bulk of all bytes, leave it alone,
+//! and before it is used up the node refuses what would grow it. Deletes go on, because they are how a user makes room,
+//! and what they and compaction write may use most of the reserve: a drive that could not take a tombstone would stay
+//! full for ever.
 //!
-//! - `ROOM-1` An extent is created only where the whole reserve remains free after it.
+//! - `ROOM-1` An extent is created only where the whole reserve remains free after it, or a quarter of the reserve when
+//!   the extent is there to free space.
 //! - `ROOM-2` What grows the state is refused once less than half of the reserve is free.
 //!
 //! Other processes may fill the drive all the same; then the node stops, and starts again once there is space.
 
+use anvil_core::disk::Purpose;
 use anvil_core::state::{KeyOperation, ObjectOperation, Operation};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +24,9 @@ const RESERVE_MAX: u64 = 512 << 20;
 
 /// The part of a small drive that is reserved: one in this many bytes.
 const RESERVE_SHARE: u64 = 4;
+
+/// The part of the reserve that is kept even from what frees space: one in this many bytes.
+const RECLAIM_SHARE: u64 = 4;
 
 /// The room on the drive that has the log and the state store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,8 +52,13 @@ impl Space {
         RESERVE_MAX.min(self.total / RESERVE_SHARE)
     }
 
-    fn fits_extent(self, size: u64) -> bool {
-        self.free >= self.reserve().saturating_add(size)
+    fn fits_extent(self, size: u64, purpose: Purpose) -> bool {
+        let kept = match purpose {
+            Purpose::Puts => self.reserve(),
+            Purpose::Reclaim => self.reserve() / RECLAIM_SHARE,
+            Purpose::Log => 0,
+        };
+        self.free >= kept.saturating_add(size)
     }
 
     fn takes_more(self) -> bool {
@@ -67,11 +79,11 @@ impl Room {
     }
 }
 
-/// `StorageFull` unless an extent of `size` bytes leaves the reserve alone.
-pub(super) fn check_extent(directory: &Path, size: u64) -> io::Result<()> {
+/// `StorageFull` unless an extent of `size` bytes leaves as much of the reserve as its purpose asks for.
+pub(super) fn check_extent(directory: &Path, size: u64, purpose: Purpose) -> io::Result<()> {
     // ROOM-1
     match Space::of(directory) {
-        Ok(space) if !space.fits_extent(size) => Err(io::ErrorKind::StorageFull.into()),
+        Ok(space) if !space.fits_extent(size, purpose) => Err(io::ErrorKind::StorageFull.into()),
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -104,10 +116,17 @@ mod tests {
     #[test]
     fn the_last_quarter_of_a_small_drive_is_not_for_extents_and_its_last_eighth_for_nothing_new() {
         let space = |free| Space { total: 800 << 20, free };
-        assert!(space(264 << 20).fits_extent(64 << 20));
-        assert!(!space((264 << 20) - 1).fits_extent(64 << 20));
+        assert!(space(264 << 20).fits_extent(64 << 20, Purpose::Puts));
+        assert!(!space((264 << 20) - 1).fits_extent(64 << 20, Purpose::Puts));
         assert!(space(100 << 20).takes_more());
         assert!(!space((100 << 20) - 1).takes_more());
+    }
+
+    #[test]
+    fn what_frees_space_may_use_three_quarters_of_the_reserve() {
+        let space = |free| Space { total: 800 << 20, free };
+        assert!(space(114 << 20).fits_extent(64 << 20, Purpose::Reclaim));
+        assert!(!space((114 << 20) - 1).fits_extent(64 << 20, Purpose::Reclaim));
     }
 
     #[test]

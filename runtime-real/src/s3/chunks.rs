@@ -9,7 +9,8 @@
 //!
 //! - `CHUNK-1` At most [`SIGNED_CHUNK_MAX`] bytes of one signed chunk, and [`HELD_MAX`] of an unsigned one, wait in `s3s`.
 //! - `CHUNK-2` A body that ends before its last chunk, or in the middle of one, is an error.
-//! - `CHUNK-3` A client that sends nothing for [`IDLE`] loses its request.
+//! - `CHUNK-3` A client that sends next to nothing ([`PROGRESS_MIN`]) for [`IDLE`] loses its request. Only time in which
+//!   the server waits for the client counts.
 //! - `CHUNK-4` A document (XML) is compared with its `x-amz-content-sha256` and other checksums before `s3s` parses it.
 //!
 //! Source: AWS, "Signature calculations: transferring payload in multiple chunks".
@@ -17,7 +18,6 @@
 use super::digests::{Claims, Hashes};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
@@ -32,12 +32,10 @@ pub(super) const SIGNED_CHUNK_MAX: u64 = 4 << 20;
 const HELD_MAX: usize = 64 << 10;
 /// Longest line of chunk size and signature, in bytes.
 const LINE_MAX: usize = 256;
-/// How long a client may send nothing in the middle of a body.
+/// In this time of waiting for a client, it must send [`PROGRESS_MIN`] bytes, or the rest of the body.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
-
-/// How much of a refused body is read and dropped, in bytes, and for how long.
-const DRAIN_MAX: usize = 16 << 20;
-const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// About a kibibyte in a second: slower than any line that people use, fast enough that a body ends.
+const PROGRESS_MIN: usize = 64 << 10;
 
 /// How the bytes of a body are wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +57,7 @@ pub(super) enum Fault {
     Malformed(&'static str),
     /// A signed chunk is larger than [`SIGNED_CHUNK_MAX`].
     ChunkTooLarge,
-    /// Nothing came for [`IDLE`].
+    /// Next to nothing came for [`IDLE`].
     Idle,
     /// A document does not match a checksum given with it. Says which.
     Mismatch(&'static str),
@@ -71,7 +69,7 @@ impl fmt::Display for Fault {
             Fault::Incomplete => f.write_str("the body ended before its declared length"),
             Fault::Malformed(what) => write!(f, "the chunks of the body are malformed: {what}"),
             Fault::ChunkTooLarge => write!(f, "a signed chunk is larger than {SIGNED_CHUNK_MAX} bytes"),
-            Fault::Idle => write!(f, "the client sent nothing for {} seconds", IDLE.as_secs()),
+            Fault::Idle => write!(f, "the client sent next to nothing for {} seconds", IDLE.as_secs()),
             Fault::Mismatch(which) => write!(f, "the body does not match its {which}"),
         }
     }
@@ -129,22 +127,22 @@ pub(super) struct Guarded {
     out: VecDeque<Bytes>,
     watch: Watch,
     idle: Pin<Box<Sleep>>,
+    /// Bytes that have come since `idle` was set.
+    progress: usize,
+    /// When the last bytes were handed out: until the next are asked for, nobody waits for the client.
+    handed: Option<Instant>,
     ended: bool,
-    /// Whether the client may still be sending.
-    sending: bool,
     /// Whether anybody has asked for it.
     asked: bool,
 }
 
 impl Guarded {
-    /// Guards `inner`, whose failures `watch` will know. A client that waits to be told to go on (`waits`) sends nothing
-    /// before the first read.
+    /// Guards `inner`, whose failures `watch` will know.
     pub(super) fn new(
         inner: axum::body::Body,
         framing: Framing,
         document: Option<DocumentCheck>,
         watch: Watch,
-        waits: bool,
     ) -> Guarded {
         let chunks = match framing {
             Framing::Plain => None,
@@ -153,7 +151,17 @@ impl Guarded {
         };
         let idle = Box::pin(tokio::time::sleep(IDLE));
         let out = VecDeque::new();
-        Guarded { inner, chunks, document, seen: 0, out, watch, idle, ended: false, sending: !waits, asked: false }
+        let (progress, handed) = (0, Some(Instant::now()));
+        Guarded { inner, chunks, document, seen: 0, out, watch, idle, progress, handed, ended: false, asked: false }
+    }
+
+    /// CHUNK-3
+    fn note_progress(&mut self, bytes: usize) {
+        self.progress += bytes;
+        if self.progress >= PROGRESS_MIN {
+            self.progress = 0;
+            self.idle.as_mut().reset(Instant::now() + IDLE);
+        }
     }
 
     fn fail(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
@@ -198,8 +206,13 @@ impl Body for Guarded {
             this.asked = true;
             this.watch.set_wanted();
         }
+        if let Some(handed) = this.handed.take() {
+            let deadline = this.idle.deadline() + handed.elapsed();
+            this.idle.as_mut().reset(deadline);
+        }
         loop {
             if let Some(bytes) = this.out.pop_front() {
+                this.handed = Some(Instant::now());
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             if this.ended {
@@ -210,16 +223,14 @@ impl Body for Guarded {
                 Poll::Pending => {
                     // CHUNK-3
                     ready!(this.idle.as_mut().poll(cx));
-                    this.sending = false;
                     return this.fail(Fault::Idle);
                 }
             };
-            this.idle.as_mut().reset(Instant::now() + IDLE);
-            this.sending = matches!(frame, Some(Ok(_)));
             match frame {
                 Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data()
-                        && !bytes.is_empty()
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    this.note_progress(bytes.len());
+                    if !bytes.is_empty()
                         && let Err(fault) = this.take(bytes)
                     {
                         return this.fail(fault);
@@ -250,32 +261,6 @@ impl Body for Guarded {
     fn size_hint(&self) -> SizeHint {
         // Chunks are cut anew, and a body half read has bytes waiting here: only an untouched plain one keeps its size.
         if self.chunks.is_none() && self.out.is_empty() { self.inner.size_hint() } else { SizeHint::new() }
-    }
-}
-
-impl Drop for Guarded {
-    /// A refusal may come before the body was read. Closing the connection then resets it under a client that is still
-    /// sending, which loses the answer; so the rest is read and dropped beside, within bounds.
-    fn drop(&mut self) {
-        if !self.sending || self.inner.is_end_stream() {
-            return;
-        }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let mut inner = std::mem::take(&mut self.inner);
-        runtime.spawn(async move {
-            let drained = async {
-                let mut left = DRAIN_MAX;
-                while let Some(Ok(frame)) = inner.frame().await {
-                    let size = frame.data_ref().map_or(0, Bytes::len);
-                    left = left.saturating_sub(size);
-                    if left == 0 {
-                        return;
-                    }
-                }
-            };
-            // Out of time is as good as out of bytes.
-            let _ = tokio::time::timeout(DRAIN_TIME, drained).await;
-        });
     }
 }
 

@@ -9,6 +9,7 @@ use super::error::{coded, from_refusal};
 use super::names::{etag_text, parse_etag, timestamp_seconds};
 use anvil_core::state::{ETag, ObjectCondition, Refusal};
 use anvil_core::types::WallTime;
+use http::{HeaderMap, HeaderName, header};
 use s3s::dto::{ETagCondition, Timestamp};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
@@ -75,6 +76,19 @@ fn matches(condition: &ETagCondition, etag: ETag) -> bool {
         ETagCondition::Any => true,
         ETagCondition::ETag(given) => given.value().eq_ignore_ascii_case(&etag_text(etag)),
     }
+}
+
+/// The condition of a write, from the same headers for all kinds of writes. `s3s` has no field for those of a copy's
+/// target or a deletion, and takes an empty header for none.
+pub(super) fn of_headers(headers: &HeaderMap) -> S3Result<ObjectCondition> {
+    let read = |name: HeaderName| -> S3Result<Option<ETagCondition>> {
+        let Some(value) = headers.get(&name) else { return Ok(None) };
+        let parsed = ETagCondition::parse_http_header(value.as_bytes());
+        let message = || coded(S3ErrorCode::InvalidArgument, format!("The header {name} is not an entity tag."));
+        parsed.map(Some).map_err(|_| message())
+    };
+    let (if_match, if_none_match) = (read(header::IF_MATCH)?, read(header::IF_NONE_MATCH)?);
+    of_write(if_match.as_ref(), if_none_match.as_ref())
 }
 
 /// The condition of a write.

@@ -10,7 +10,7 @@ use super::policy::BODY_SIZE_MAX;
 use super::{names, wishes};
 use crate::client::OpenObject;
 use anvil_core::node::Target;
-use anvil_core::state::{Metadata, ObjectCondition, ObjectName};
+use anvil_core::state::{Metadata, ObjectName};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ impl Gateway {
             Some(_) => return Err(coded(S3ErrorCode::InvalidArgument, "Unknown metadata directive.")),
         };
         let given = wishes::metadata(&req.headers, req.input.metadata.take())?;
-        let condition = target_condition(&req.headers)?;
+        let condition = conditions::of_headers(&req.headers)?;
         let target = names::object(req.input.bucket, req.input.key)?;
         let from = source(req.input.copy_source)?;
         if from == target && !replace {
@@ -157,16 +157,4 @@ impl Gateway {
         };
         Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
     }
-}
-
-/// The condition of a copy's target does not exist in `s3s`'s input; AWS reads it from the same headers as a put.
-pub(super) fn target_condition(headers: &http::HeaderMap) -> S3Result<ObjectCondition> {
-    let read = |name: http::HeaderName| -> S3Result<Option<ETagCondition>> {
-        let Some(value) = headers.get(&name) else { return Ok(None) };
-        let parsed = ETagCondition::parse_http_header(value.as_bytes());
-        let message = || coded(S3ErrorCode::InvalidArgument, format!("The header {name} is not an entity tag."));
-        parsed.map(Some).map_err(|_| message())
-    };
-    let (if_match, if_none_match) = (read(http::header::IF_MATCH)?, read(http::header::IF_NONE_MATCH)?);
-    conditions::of_write(if_match.as_ref(), if_none_match.as_ref())
 }

@@ -67,7 +67,7 @@ impl S3 for Gateway {
     }
 
     async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> Outcome<DeleteObjectOutput> {
-        self.object_delete(req.input).await
+        self.object_delete(req).await
     }
 
     async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> Outcome<DeleteObjectsOutput> {

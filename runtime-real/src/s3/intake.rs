@@ -6,7 +6,7 @@
 
 use super::chunks::Watch;
 use super::digests::{Digests, Hashes};
-use super::error::{from_body, from_client};
+use super::error::{from_body, from_client, from_fault, incomplete};
 use crate::client::{Client, ClientError, Reader, Writer};
 use anvil_core::node::Target;
 use anvil_core::state::Answer;
@@ -35,15 +35,26 @@ impl<'a> Intake<'a> {
         Intake { client, buffer: BytesMut::new(), writer: None, hashing: Hashing::Idle(hashes), size: 0 }
     }
 
-    /// Takes a client's body to its end.
-    pub(super) async fn take_body(&mut self, mut body: StreamingBlob, watch: Option<&Watch>) -> S3Result<()> {
+    /// Takes a client's body of `length` bytes to its end.
+    pub(super) async fn take_body(
+        &mut self,
+        body: Option<StreamingBlob>,
+        length: u64,
+        watch: Option<&Watch>,
+    ) -> S3Result<()> {
+        let Some(mut body) = body else { return if length == 0 { Ok(()) } else { Err(incomplete()) } };
         while let Some(next) = body.next().await {
             let bytes = next.map_err(|error| from_body(&error, watch))?;
+            // A body of chunks may go on after its declared length, and nothing of that is wanted.
+            if self.size + bytes.len() as u64 > length {
+                return Err(incomplete());
+            }
             self.take(bytes).await?;
         }
         // A guarded body that failed may look like a short one from here.
         match watch.and_then(Watch::fault) {
-            Some(fault) => Err(super::error::from_fault(&fault)),
+            Some(fault) => Err(from_fault(&fault)),
+            None if self.size < length => Err(incomplete()),
             None => Ok(()),
         }
     }
@@ -102,7 +113,7 @@ impl<'a> Intake<'a> {
             (None, Some(writer)) => Place::Striped(writer),
             (Some(_), Some(_)) | (None, None) => unreachable!("a body is either inline or has a writer"),
         };
-        Ok(Held { client: self.client, place, size: self.size, digests })
+        Ok(Held { client: self.client, place, digests })
     }
 }
 
@@ -115,8 +126,6 @@ enum Place {
 pub(super) struct Held<'a> {
     client: &'a Client,
     place: Place,
-    /// Bytes.
-    pub(super) size: u64,
     /// Of all its bytes.
     pub(super) digests: Digests,
 }

@@ -14,10 +14,11 @@ use super::gateway::Gateway;
 use super::policy::{self, Denial};
 use super::{Credentials, habits};
 use crate::client::Client;
+use crate::front::drain::waits;
 use crate::front::metrics::OperationName;
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -98,7 +99,6 @@ impl S3Door {
     }
 
     async fn judge(&self, request: Request<Body>, operation: &OperationCell, watch: &Watch) -> Response<Body> {
-        let continued = waits(&request);
         let (mut parts, body) = request.into_parts();
         // S3-8
         if parts.method == Method::OPTIONS {
@@ -108,12 +108,10 @@ impl S3Door {
         let admitted = policy::admit(&parts, &self.region);
         let framing = admitted.as_ref().map_or(Framing::Plain, |admitted| admitted.framing);
         let document = document_check(&parts, framing);
-        // Built before any refusal: a guard that is dropped early lets the client finish sending, so that it reads the
-        // answer.
-        let guarded = Guarded::new(body, framing, document, watch.clone(), continued);
         if let Err(denial) = &admitted {
             return refusal(denial);
         }
+        let guarded = Guarded::new(body, framing, document, watch.clone());
         parts.extensions.insert(watch.clone());
         parts.extensions.insert(operation.clone());
         let request = Request::from_parts(parts, s3s::Body::http_body_unsync(guarded));
@@ -139,11 +137,6 @@ impl S3Door {
         }
         complete_acl(response, operation).await
     }
-}
-
-/// Whether the client waits to be told to send its body. HTTP/2 has streams for that.
-fn waits(request: &Request<Body>) -> bool {
-    request.version() <= Version::HTTP_11 && request.headers().contains_key(header::EXPECT)
 }
 
 fn fault_code(error: &s3s::S3Error) -> &'static str {

@@ -7,7 +7,7 @@ use super::buckets::unexpected;
 use super::chunks::Watch;
 use super::conditions;
 use super::digests::{Algorithm, Claims, Combination, Hashes, combine};
-use super::error::{coded, from_client, from_refusal, incomplete};
+use super::error::{coded, from_client, from_refusal};
 use super::gateway::{Gateway, Outcome};
 use super::intake::Intake;
 use super::listing::{count, page_size, size};
@@ -70,13 +70,8 @@ impl Gateway {
             self.require_upload(&object, upload).await?;
         }
         let mut intake = Intake::new(&self.client, Hashes::new(claims.algorithms()));
-        if let Some(body) = req.input.body {
-            intake.take_body(body, req.extensions.get::<Watch>()).await?;
-        }
+        intake.take_body(req.input.body, length, req.extensions.get::<Watch>()).await?;
         let held = intake.finish().await?;
-        if held.size != length {
-            return Err(incomplete());
-        }
         let checksums = claims.verify(&held.digests, req.trailing_headers.as_ref())?;
         let fields = ChecksumFields::of(&checksums);
         let etag = names::single(held.digests.md5).md5;
@@ -99,8 +94,8 @@ impl Gateway {
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> Outcome<CompleteMultipartUploadOutput> {
         let host = req.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").to_owned();
+        let condition = conditions::of_headers(&req.headers)?;
         let input = req.input;
-        let condition = conditions::of_write(input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let upload = names::upload(&input.upload_id)?;
         let object = names::object(input.bucket.clone(), input.key.clone())?;
         let claimed = ObjectClaim::of(&input)?;
@@ -277,7 +272,7 @@ pub(super) fn check_parts(
     let Some(parts) = parts else { return Ok(BTreeMap::new()) };
     for (listed, part) in listed.iter().zip(&parts) {
         for (algorithm, value) in &listed.checksums {
-            if part.checksums.get(algorithm.name()).is_some_and(|kept| kept != value) {
+            if part.checksums.get(algorithm.name()) != Some(value) {
                 return Err(from_refusal(Refusal::InvalidPart(listed.number)));
             }
         }

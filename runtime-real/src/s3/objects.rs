@@ -4,7 +4,7 @@ use super::buckets::unexpected;
 use super::chunks::Watch;
 use super::conditions::{self, ReadConditions, Verdict};
 use super::digests::{Algorithm, Claims, Hashes};
-use super::error::{coded, custom, from_client, incomplete};
+use super::error::{coded, custom, from_client};
 use super::gateway::{Gateway, Outcome};
 use super::intake::Intake;
 use super::listing::size;
@@ -99,7 +99,7 @@ impl Gateway {
         let length = body_length(&req, req.input.content_length)?;
         let claims = Claims::from_headers(&req.headers)?;
         let metadata = wishes::metadata(&req.headers, req.input.metadata.take())?;
-        let condition = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref())?;
+        let condition = conditions::of_headers(&req.headers)?;
         let object = names::object(req.input.bucket, req.input.key)?;
         let _room = self.room().await?;
         if length > INLINE_MAX as u64 {
@@ -107,13 +107,8 @@ impl Gateway {
             self.require_bucket(object.bucket.name.clone()).await?;
         }
         let mut intake = Intake::new(&self.client, Hashes::new(claims.algorithms()));
-        if let Some(body) = req.input.body {
-            intake.take_body(body, req.extensions.get::<Watch>()).await?;
-        }
+        intake.take_body(req.input.body, length, req.extensions.get::<Watch>()).await?;
         let held = intake.finish().await?;
-        if held.size != length {
-            return Err(incomplete());
-        }
         // IN-1: `finish` saw the whole body, and here its claims are held against it; only then may it be decided.
         let checksums = claims.verify(&held.digests, req.trailing_headers.as_ref())?;
         let etag = names::single(held.digests.md5);
@@ -226,9 +221,10 @@ impl Gateway {
         Ok(response)
     }
 
-    pub(super) async fn object_delete(&self, input: DeleteObjectInput) -> Outcome<DeleteObjectOutput> {
+    pub(super) async fn object_delete(&self, req: S3Request<DeleteObjectInput>) -> Outcome<DeleteObjectOutput> {
+        let condition = conditions::of_headers(&req.headers)?;
+        let input = req.input;
         names::check_version(input.version_id.as_deref())?;
-        let condition = conditions::of_write(input.if_match.as_ref(), None)?;
         self.remove(names::object(input.bucket, input.key)?, condition).await?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }

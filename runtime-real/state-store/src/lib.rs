@@ -10,8 +10,8 @@
 
 use anvil_core::planted::Planted;
 use anvil_core::rows::{Rows, RowsError, RowsMut, Scan};
-use anvil_core::state::{self, Answer, InstallError, Query, QueryAnswer};
-use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Membership, Snapshot};
+use anvil_core::state::{self, Answer, Applied, InstallError, Query, QueryAnswer};
+use anvil_core::types::{Entry, GroupId, LogIndex, Membership, Snapshot};
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition, TableError,
     WriteTransaction,
@@ -93,7 +93,7 @@ impl StateStore {
     }
 
     /// What the group has applied.
-    pub fn applied(&self, group: GroupId) -> Result<LogPosition, RowsError> {
+    pub fn applied(&self, group: GroupId) -> Result<Applied, RowsError> {
         self.read(|rows| state::applied(group, rows))
     }
 
@@ -102,12 +102,8 @@ impl StateStore {
         self.read(|rows| state::membership(group, rows))
     }
 
-    /// Applies committed entries (`REDB-1`). Returns the new applied position and the answers.
-    pub fn apply(
-        &self,
-        group: GroupId,
-        entries: &[Entry],
-    ) -> Result<(LogPosition, Vec<(LogIndex, Answer)>), RowsError> {
+    /// Applies committed entries (`REDB-1`). Returns what is applied, and the answers.
+    pub fn apply(&self, group: GroupId, entries: &[Entry]) -> Result<(Applied, Vec<(LogIndex, Answer)>), RowsError> {
         self.write(false, |rows| {
             let answers = state::apply(group, entries, rows)?;
             Ok((state::applied(group, rows)?, answers))

@@ -61,7 +61,7 @@ impl ModelNode {
             while let Ok(Inbox::Client(Inbound { id, request, reply })) = inbound.recv() {
                 let answer = node.answer(id, request);
                 if let Some(reply) = reply {
-                    let _ = reply.send(answer);
+                    reply.send(answer);
                 }
             }
         });

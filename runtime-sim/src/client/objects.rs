@@ -35,6 +35,8 @@ pub struct ObjectHabits {
     pub leave_per_million: u64,
     /// Longest pause between the last stripe and the decision, and between opening and reading.
     pub dawdle_micros_max: u64,
+    /// A put that took less is not refused as expired. 0 where clocks may jump while it is under way.
+    pub expires_after_micros: u64,
 }
 
 /// The client.
@@ -311,7 +313,11 @@ impl ObjectClient {
             (ObjectAction::Put(..) | ObjectAction::Delete(_), Answer::Refused(Refusal::ConditionFailed)) => {
                 self.end(Some(ObjectOutcome::ConditionFailed), desk);
             }
-            (ObjectAction::Put(..), Answer::Refused(Refusal::Expired)) => self.drop_it(desk),
+            (ObjectAction::Put(..), Answer::Refused(Refusal::Expired))
+                if desk.now.0 - under_way.call.0 >= self.habits.expires_after_micros =>
+            {
+                self.drop_it(desk);
+            }
             (action, answer) => {
                 desk.complain("answers fit their questions", format!("{action:?} was answered {answer:?}"));
             }

@@ -36,7 +36,7 @@ impl fmt::Display for BriefEvent<'_> {
                 }
             }
             Event::Applied { group, through, answers } => {
-                write!(f, "applied g{group} through {}: {answers:?}", through.index)
+                write!(f, "applied g{group} through {} at {}: {answers:?}", through.position.index, through.time)
             }
             Event::Queried { work, answer } => write!(f, "queried {}: {answer:?}", work.0),
             Event::Checkpointed => f.write_str("checkpointed"),

@@ -2,7 +2,8 @@
 //!
 //! - `LIVE-1` After the world has healed, every key and object can be read within [`HEALING_MICROS`].
 //! - `LIVE-2` After the same time all members of a group have applied the same entries.
-//! - `LIVE-3` And they agree on who is one, with no change left incomplete.
+//! - `LIVE-3` A write that is decided in half the time for it is not refused as expired, wherever the clocks were.
+//! - `LIVE-4` All members of a group agree on who is one, with no change left incomplete, after the time of `LIVE-1`.
 //! - `LEAK-1` On a node without damage, no shard remains that no object names, once its preparation has expired.
 
 use super::cluster::{Cluster, Item, Outcome};
@@ -11,7 +12,7 @@ use super::process::{Done, Sight, Turn};
 use crate::check::Complaint;
 use crate::check::canonical::{CanonicalLog, Replica};
 use crate::client::keys::KeyClient;
-use crate::client::objects::ObjectClient;
+use crate::client::objects::{ObjectClient, ObjectHabits};
 use crate::client::operator::Operator;
 use crate::client::reader::Reader;
 use crate::world::{MILLIS, SECONDS};
@@ -21,6 +22,8 @@ use anvil_core::types::{GroupId, LogPosition, NodeId};
 
 /// How long a healed cluster may take.
 const HEALING_MICROS: u64 = 60 * SECONDS;
+/// Operations of the client that works in the healed world.
+const WRITES_AGAIN: u32 = 12;
 
 impl Cluster {
     pub(super) async fn live_through(&mut self) -> Outcome {
@@ -33,6 +36,7 @@ impl Cluster {
         self.run_until(crate::world::SimTime(span), |_| false).await?;
         self.heal().await?;
         self.wind_down().await?;
+        self.write_again().await?;
         let shards = self.read_everything().await?;
         self.settle(shards).await?;
         self.undecided += self.histories.keys.check()?;
@@ -63,11 +67,9 @@ impl Cluster {
         self.note(format_args!("world"), format_args!("heals"));
         self.network.heal();
         self.heal_disks();
-        // Clocks agree from here on, on the latest time that any of them ever claimed: what a hasty clock promised to
-        // keep until then is free to go, and nobody has to wait for the truth to catch up.
-        let offset_ms = self.machines.values().map(|machine| machine.clock.offset_ms_max()).max().unwrap_or(0);
+        // Somebody sets the clocks right, which moves those that were ahead back.
         for machine in self.machines.values_mut() {
-            machine.clock.set_offset(offset_ms);
+            machine.clock.set_offset(0);
         }
         for node in self.numbers.clone() {
             if self.machine(node).is_down() {
@@ -92,6 +94,32 @@ impl Cluster {
         self.run_until(end, |cluster| !cluster.owes_answers()).await
     }
 
+    /// `LIVE-3`. One more client of objects works in the healed world, where bodies are striped: others do not expire.
+    async fn write_again(&mut self) -> Outcome {
+        let striping = self.plan.object_clients.iter().find(|habits| habits.striped);
+        let Some(habits) = striping.copied() else { return Ok(()) };
+        let habits = ObjectHabits {
+            operations: WRITES_AGAIN,
+            leave_per_million: 0,
+            patience_micros: HEALING_MICROS,
+            dawdle_micros_max: 0,
+            // Clocks drift.
+            expires_after_micros: micros(self.plan.node.prepare_ttl) / 2,
+            ..habits
+        };
+        let number = u64::try_from(self.plan.object_clients.len()).expect("few");
+        let client = self.clients.len();
+        self.clients.push(Box::new(ObjectClient::new(self.plan.seed, number, self.numbers[0], habits)));
+        self.queue(0, Item::Wake { client, token: 0 });
+        let end = self.now.after(HEALING_MICROS);
+        self.run_until(end, |cluster| cluster.clients[client].is_done()).await?;
+        if !self.clients[client].is_done() {
+            let what = format!("a client of objects did not end in {} s", HEALING_MICROS / SECONDS);
+            return Err(Complaint::new("a healed cluster answers", what));
+        }
+        Ok(())
+    }
+
     /// `LIVE-1`. Returns how many shards the objects found should have.
     async fn read_everything(&mut self) -> Result<Option<u64>, Complaint> {
         let keys = self.plan.key_clients.iter().map(|habits| habits.keys).max().unwrap_or(0);
@@ -109,8 +137,13 @@ impl Cluster {
         Ok((objects > 0).then_some(shards))
     }
 
-    /// `LIVE-2`, `LIVE-3` and `LEAK-1`.
+    /// `LIVE-2`, `LIVE-4` and `LEAK-1`.
     async fn settle(&mut self, shards: Option<u64>) -> Outcome {
+        // Time passes, to the latest that any clock ever claimed: until then what a hasty clock prepared is kept.
+        let offset_ms = self.machines.values().map(|machine| machine.clock.offset_ms_max()).max().unwrap_or(0);
+        for machine in self.machines.values_mut() {
+            machine.clock.set_offset(offset_ms);
+        }
         let leaks_are_watched = !self.plan.damage.shards && !self.plan.damage.treachery;
         let expected = shards.filter(|_| leaks_are_watched && self.plan.nodes == 1);
         let end = self.now.after(HEALING_MICROS + 2 * micros(self.plan.node.prepare_ttl));
@@ -181,13 +214,13 @@ fn settled(sights: &[(u64, Sight)], expected_shards: Option<u64>) -> Result<(), 
     Ok(())
 }
 
-/// `LIVE-2` and `LIVE-3`, of one group.
+/// `LIVE-2` and `LIVE-4`, of one group.
 fn agree(group: GroupId, seen: &[(u64, GroupStatus)]) -> Result<(), String> {
     let leaders = seen.iter().filter(|(_, status)| status.role == Role::Leader);
     let Some((leader, first)) = leaders.max_by_key(|(_, status)| status.term) else {
         return Err(format!("group {group} has no leader"));
     };
-    // LIVE-3
+    // LIVE-4
     if !first.outgoing.is_empty() {
         return Err(format!("group {group} is still joint: {first:?}"));
     }

@@ -173,7 +173,7 @@ impl Process {
     fn look(&self) -> Result<Sight, String> {
         let mut applied = Vec::new();
         for group in &self.groups {
-            applied.push((*group, self.store.applied(*group).map_err(words)?));
+            applied.push((*group, self.store.applied(*group).map_err(words)?.position));
         }
         let rows = self.store.rows().map_err(words)?;
         // A row's key begins with its group (docs/formats/rows.md).

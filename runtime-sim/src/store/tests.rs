@@ -42,7 +42,7 @@ fn after_any_power_loss_the_store_is_at_a_checkpoint() {
             assert!(allowed.contains(&found), "seed {seed}: the state is no checkpoint's");
             moved += usize::from(found != allowed[0]);
             allowed = vec![found];
-            let mut index = store.applied(GroupId::REGION).expect("readable").index.0;
+            let mut index = store.applied(GroupId::REGION).expect("readable").position.index.0;
             let in_a_commit = chance.below(2) == 0;
             for _ in 0..chance.between(1, 20) {
                 index += 1;

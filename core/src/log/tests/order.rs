@@ -15,7 +15,7 @@ fn orders(node: &Node) -> Vec<String> {
         File::Extent(..) => panic!("the log ordered something of an extent"),
     };
     let short = |order: &DiskOrder| match order {
-        DiskOrder::Create { file, size } => alloc::format!("create {} {size}", name(file)),
+        DiskOrder::Create { file, size, .. } => alloc::format!("create {} {size}", name(file)),
         DiskOrder::Write { file, offset, bytes } => alloc::format!("write {} {offset} {}", name(file), bytes.len()),
         DiskOrder::Sync { file } => alloc::format!("sync {}", name(file)),
         DiskOrder::Remove { file } => alloc::format!("remove {}", name(file)),

@@ -83,7 +83,7 @@ impl Disk {
     pub(super) fn complete(&mut self, at: usize) -> OpId {
         let (op, order) = self.orders.remove(at);
         match order {
-            DiskOrder::Create { file, size } => {
+            DiskOrder::Create { file, size, .. } => {
                 let made = DiskFile { durable: vec![0; to_usize(size)], written: Vec::new() };
                 assert!(self.files.insert(sequence_of(file), made).is_none(), "the file must not exist");
             }
@@ -110,7 +110,7 @@ impl Disk {
     pub(super) fn crash(&mut self, random: &mut Random) {
         for (_, order) in core::mem::take(&mut self.orders) {
             match order {
-                DiskOrder::Create { file, size } => {
+                DiskOrder::Create { file, size, .. } => {
                     let size = match random.below(4) {
                         0 => continue,
                         1 => 0,

@@ -18,7 +18,7 @@ const EXTENT_SIZE: u64 = 8 << 20;
 
 /// A file with what a crash would leave of it.
 #[derive(Clone, Debug, Default)]
-struct Stored {
+pub(super) struct Stored {
     written: Vec<u8>,
     unsynced: Vec<(usize, Bytes)>,
     durable: Vec<u8>,
@@ -45,6 +45,17 @@ impl Disks {
         self.files.retain(|file, _| !matches!(file, File::Extent(of, _) if *of == drive));
     }
 
+    /// A copy of the log's segments.
+    pub(super) fn log(&self) -> BTreeMap<File, Stored> {
+        let is_log = |file: &File| matches!(file, File::LogSegment(_));
+        self.files.iter().filter(|(file, _)| is_log(file)).map(|(file, stored)| (*file, stored.clone())).collect()
+    }
+
+    pub(super) fn replace_log(&mut self, log: BTreeMap<File, Stored>) {
+        self.files.retain(|file, _| !matches!(file, File::LogSegment(_)));
+        self.files.extend(log);
+    }
+
     /// Sequences of the log's segments.
     pub(super) fn log_segments(&self) -> Vec<u64> {
         let segments = self.files.keys().filter_map(|file| match file {
@@ -56,7 +67,7 @@ impl Disks {
 
     pub(super) fn carry_out(&mut self, order: DiskOrder) -> DiskOutcome {
         match order {
-            DiskOrder::Create { file, size } => {
+            DiskOrder::Create { file, size, .. } => {
                 let zeros = vec![0; usize::try_from(size).expect("test files are small")];
                 let stored = Stored { written: zeros.clone(), unsynced: Vec::new(), durable: zeros };
                 assert!(self.files.insert(file, stored).is_none(), "{file:?} exists");

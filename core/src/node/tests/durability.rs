@@ -1,10 +1,12 @@
 //! What the log and the state store promise together, and what a restart finds.
 
 use super::world::{ONE, PREPARE_TTL, SWEEP, THREE, World, text};
-use crate::node::{BootError, Reply, Request};
+use crate::node::{BootError, Effect, Reply, Request};
+use crate::raft::Change;
 use crate::state::{Answer, KeyCondition, KeyOperation, Operation, Query, QueryAnswer};
 use crate::stripe::{INLINE_MAX, STRIPE_SIZE};
-use crate::types::GroupId;
+use crate::types::{GroupId, NodeId};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use bytes::Bytes;
 use core::time::Duration;
@@ -51,6 +53,21 @@ fn a_checkpoint_comes_with_time_as_well() {
 }
 
 #[test]
+fn what_is_applied_while_a_checkpoint_is_ordered_waits_for_the_next_one() {
+    let mut world = World::new(ONE);
+    world.hold(|effect| matches!(effect, Effect::Apply { .. }));
+    let (key, value) = (Bytes::from_static(b"key"), Bytes::from_static(b"value"));
+    let operation = Operation::Key(KeyOperation::Put { key, value, condition: KeyCondition::Any });
+    world.send(Request::Command { group: GroupId::REGION, session: None, operation });
+    world.pass(Duration::from_secs(3601));
+    world.release();
+    let is_durable = |world: &World| world.status().groups.iter().all(|group| group.checkpointed == group.applied);
+    assert!(!is_durable(&world));
+    world.pass(Duration::from_secs(3601));
+    assert!(is_durable(&world));
+}
+
+#[test]
 fn a_state_store_older_than_the_log_is_not_started_on() {
     // NODE-1
     let mut world = World::new(ONE);
@@ -60,6 +77,50 @@ fn a_state_store_older_than_the_log_is_not_started_on() {
     world.lose_rows();
     let refused = world.try_crash().err();
     assert!(matches!(refused, Some(BootError::StateBehindLog { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_log_older_than_the_state_store_is_not_started_on() {
+    // NODE-4
+    for (is_lost, voters) in [(true, 1), (false, 1), (true, 3)] {
+        let mut world = World::new(ONE);
+        let log = if is_lost { BTreeMap::new() } else { world.log() };
+        put_key(&mut world, 1, 10);
+        world.pass(Duration::from_secs(3601));
+        world.replace_log(log);
+        if voters > 1 {
+            world.expect_voters(&[1, 2, 3]);
+        }
+        let refused = world.try_crash().err();
+        assert!(matches!(refused, Some(BootError::LogBehindState { .. })), "{voters} voters: {refused:?}");
+    }
+}
+
+#[test]
+fn only_a_replica_that_needs_others_may_be_ahead_of_its_log() {
+    // NODE-4, by the membership that was applied, and before any by the first one.
+    let learner = Change::AddLearner(NodeId(2));
+    for (changed, voters, starts) in
+        [(None, &[1, 2, 3][..], true), (None, &[], true), (None, &[1], false), (Some(learner), &[1, 2, 3], false)]
+    {
+        let mut world = World::new(ONE);
+        let log = world.log();
+        if let Some(change) = changed.clone() {
+            let changed = world.ask(Request::ChangeMembership { group: GroupId::REGION, change });
+            assert!(matches!(changed, Reply::Changed), "{changed:?}");
+        }
+        put_key(&mut world, 1, 10);
+        world.pass(Duration::from_secs(3601));
+        world.replace_log(log);
+        world.expect_voters(voters);
+        let started = world.try_crash();
+        let fits = match started.as_ref().err() {
+            None => starts,
+            Some(BootError::LogBehindState { .. }) => !starts,
+            Some(BootError::StateBehindLog { .. }) => false,
+        };
+        assert!(fits, "{changed:?}, {voters:?}: {:?}", started.err());
+    }
 }
 
 #[test]

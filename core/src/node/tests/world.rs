@@ -3,8 +3,9 @@
 //! A crash is as hard as the contract allows: of the files only what was synced survives, and of the rows only the last
 //! checkpoint. Time moves only when a test moves it.
 
-use super::disks::{Disks, recover};
-use crate::node::{BootError, Config, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
+use super::disks::{Disks, Stored, recover};
+use crate::disk::{DiskError, DiskOrder, DiskOutcome, File};
+use crate::node::{BootError, Config, DiskUser, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
 use crate::planted::Planted;
@@ -25,6 +26,8 @@ pub(super) const ONE: Profile = Profile { data: 1, parity: 0 };
 pub(super) const THREE: Profile = Profile { data: 2, parity: 1 };
 pub(super) const PREPARE_TTL: Duration = Duration::from_secs(60);
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
+/// Tombstones are written in less than this, headers and indexes of extents in no less.
+const BLOCK_SIZE: usize = 4096;
 
 /// One node, its drives, and its clients.
 pub(super) struct World {
@@ -37,6 +40,8 @@ pub(super) struct World {
     /// Orders that a test holds back, and which those are.
     held: Vec<Effect>,
     holds: fn(&Effect) -> bool,
+    /// Batches of tombstones that the drives refuse from here on.
+    refusing: u32,
     replies: BTreeMap<RequestId, Reply>,
     next_request: u64,
     pub(super) suspects: Vec<String>,
@@ -111,6 +116,7 @@ impl World {
             effects: out.into(),
             held: Vec::new(),
             holds: |_| false,
+            refusing: 0,
             replies: BTreeMap::new(),
             next_request: 1,
             suspects: Vec::new(),
@@ -138,9 +144,29 @@ impl World {
         self.disks.lose_drive(drive);
     }
 
+    /// The drives are full for the next `count` batches of tombstones.
+    pub(super) fn refuse_tombstones(&mut self, count: u32) {
+        self.refusing = count;
+    }
+
     /// The state store is lost, or an old copy was put in its place.
     pub(super) fn lose_rows(&mut self) {
         self.disks.checkpointed = MemoryRows::default();
+    }
+
+    /// A copy of the log as it is.
+    pub(super) fn log(&self) -> BTreeMap<File, Stored> {
+        self.disks.log()
+    }
+
+    /// An old copy of the log, or none, was put in its place.
+    pub(super) fn replace_log(&mut self, log: BTreeMap<File, Stored>) {
+        self.disks.replace_log(log);
+    }
+
+    /// The next process is told that its groups began with these.
+    pub(super) fn expect_voters(&mut self, voters: &[u64]) {
+        self.config.voters = voters.iter().copied().map(NodeId).collect();
     }
 
     /// Sequences of the log's segments.
@@ -158,6 +184,11 @@ impl World {
             self.step(Event::Deadline);
         }
         self.move_to(until);
+    }
+
+    /// The wall clock is moved. No time passes.
+    pub(super) fn jump(&mut self, by_ms: i64) {
+        self.now.wall = WallTime(self.now.wall.0.saturating_add_signed(by_ms));
     }
 
     fn move_to(&mut self, time: Time) {
@@ -210,10 +241,16 @@ impl World {
                 assert!(before.is_none(), "NODE-2: request {id} was answered before, with {before:?}");
                 None
             }
+            Effect::Disk { user: user @ DiskUser::Shards(_), op, order: DiskOrder::Write { bytes, .. } }
+                if self.refusing > 0 && bytes.len() < BLOCK_SIZE =>
+            {
+                self.refusing -= 1;
+                Some(Event::Disk { user, op, outcome: DiskOutcome::Failed(DiskError::Full) })
+            }
             Effect::Disk { user, op, order } => Some(Event::Disk { user, op, outcome: self.disks.carry_out(order) }),
             Effect::Apply { group, entries } => {
                 let answers = state::apply(group, &entries, &mut self.rows).expect("rows in memory take everything");
-                let through = entries.last().expect("a batch has entries").position;
+                let through = state::applied(group, &self.rows).expect("rows in memory are not damaged");
                 Some(Event::Applied { group, through, answers })
             }
             Effect::Query { work, group, query } => {

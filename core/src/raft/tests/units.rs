@@ -267,6 +267,31 @@ fn a_snapshot_that_the_log_leads_up_to_keeps_the_log() {
     assert!(world.network.iter().any(|flight| flight.message == response));
 }
 
+/// A group that falls silent holds nothing of the log that it shares: its tail lasts from one checkpoint to the next.
+#[test]
+fn the_tail_of_a_silent_group_is_cut_at_the_next_checkpoint() {
+    let mut world = World::new(&[1, 2, 3], Options::default());
+    let (own, other) = (NodeId(1), NodeId(2));
+    world.time_out(own);
+    world.settle(&[own, other]);
+    for command in [b"a", b"b"] {
+        world.propose(own, Bytes::from_static(command));
+        world.settle(&[own, other]);
+    }
+    for id in [own, other] {
+        let last = world.node(id).machine.position;
+        assert!(last.index >= LogIndex(2), "{last:?}");
+        world.checkpoint(id);
+        assert_eq!(world.raft(id).base(), position(0, 0), "a tail stays for those who are a little behind");
+        world.checkpoint(id);
+        assert_eq!(world.raft(id).base(), last);
+    }
+    world.propose(own, Bytes::from_static(b"c"));
+    world.settle(&[own, other]);
+    world.checkpoint(own);
+    assert_eq!(world.raft(own).base(), position(3, 1), "what came since the last checkpoint is the tail");
+}
+
 /// The log was cut past a snapshot while the state machine took it: its follower could not go on from there.
 #[test]
 fn a_snapshot_that_the_log_has_left_behind_is_taken_anew() {

@@ -2,7 +2,7 @@
 //! order.
 
 use super::super::*;
-use crate::disk::{DiskError, DiskOrder, DiskOutcome};
+use crate::disk::{DiskError, DiskOrder, DiskOutcome, Purpose};
 use alloc::vec;
 
 const SECTOR: usize = 512;
@@ -38,6 +38,9 @@ fn write(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
     bytes[offset..offset + new.len()].copy_from_slice(new);
 }
 
+/// Extents beyond the room for puts that tombstones and copies may have.
+const RECLAIM_EXTENTS: u64 = 2;
+
 /// What a crash spares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Crash {
@@ -52,6 +55,8 @@ pub(super) struct Drive {
     files: BTreeMap<u64, Contents>,
     /// Percent of creates and writes that end with `Full`.
     pub(super) full: u64,
+    /// Bytes of extents at which no more are made for puts; what frees space may make [`RECLAIM_EXTENTS`] more.
+    pub(super) room: Option<u64>,
     /// Percent of reads that fail.
     pub(super) unreadable: u64,
     /// Whether syncs fail.
@@ -81,7 +86,10 @@ impl Drive {
                 }
                 DiskOutcome::Failed(DiskError::Full)
             }
-            DiskOrder::Create { file, size } => {
+            DiskOrder::Create { size, purpose, .. } if !self.has_room(size, purpose) => {
+                DiskOutcome::Failed(DiskError::Full)
+            }
+            DiskOrder::Create { file, size, .. } => {
                 let blank = vec![0; at(size)];
                 let contents = Contents { durable: blank.clone(), current: blank, unsynced: Vec::new() };
                 assert!(self.files.insert(sequence(file), contents).is_none(), "created twice");
@@ -108,6 +116,16 @@ impl Drive {
                 None => DiskOutcome::Failed(DiskError::Missing),
             },
         }
+    }
+
+    fn has_room(&self, size: u64, purpose: Purpose) -> bool {
+        let used: u64 = self.files.values().map(|file| file.current.len() as u64).sum();
+        let more = match purpose {
+            Purpose::Puts => 0,
+            Purpose::Reclaim => RECLAIM_EXTENTS * size,
+            Purpose::Log => panic!("the shard store has no log"),
+        };
+        self.room.is_none_or(|room| used + size <= room + more)
     }
 
     fn write(&mut self, file: File, offset: usize, bytes: Bytes) {

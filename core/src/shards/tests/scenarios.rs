@@ -183,6 +183,38 @@ fn a_full_drive_refuses_puts_and_still_deletes() {
 }
 
 #[test]
+fn a_full_drive_can_be_emptied_after_a_restart() {
+    let mut bench = Bench::new(config(), 1);
+    for version in 1..=6 {
+        stored(&mut bench, version, key(u128::from(version), 0), 14_000);
+    }
+    bench.crash(Crash::Power);
+    bench.run_until_idle();
+    // Something else has taken the rest of the drive. No extent is open, and none is kept back.
+    let full = bench.store.usage();
+    bench.drive.room = Some(full.total_bytes);
+    put(&mut bench, 20, key(9, 0), record(key(9, 0), 14_000, 0));
+    bench.run_until_idle();
+    assert!(bench.told.contains(&Effect::Refused { ticket: Ticket(20), error: DiskError::Full }));
+    for version in 1..=6 {
+        deleted(&mut bench, 30 + version, u128::from(version));
+    }
+    assert!(bench.store.usage().total_bytes < full.total_bytes, "{:?} after {full:?}", bench.store.usage());
+    stored(&mut bench, 40, key(9, 0), 14_000);
+}
+
+#[test]
+fn an_extent_that_cannot_be_read_is_told() {
+    let mut bench = Bench::new(config(), 1);
+    stored(&mut bench, 1, key(1, 0), 100);
+    bench.told.clear();
+    bench.drive.unreadable = 100;
+    bench.recover().expect("damage is no reason not to start");
+    let told = |told: &Effect| matches!(told, Effect::Suspect { what: "a part of an extent could not be read", .. });
+    assert_eq!(bench.told.iter().filter(|effect| told(effect)).count(), bench.store.extents.len(), "{:?}", bench.told);
+}
+
+#[test]
 fn what_a_failed_write_left_behind_is_never_read() {
     let mut bench = Bench::new(config(), 1);
     let kept = stored(&mut bench, 1, key(1, 0), 100);

@@ -16,7 +16,7 @@ use super::objects::retire::{self, FORGET_MAX};
 use super::objects::rows::{
     BucketRow, Change, Changes, Content, Current, PartRow, PastRow, UploadRow, VersionRow, VersionUse,
 };
-use super::{MembershipRow, MetaRow, Moment};
+use super::{Applied, MembershipRow, Moment};
 use crate::rows::{Rows, RowsError, RowsMut, Scan};
 use crate::types::{GroupId, LogIndex, Membership, TenantId, VersionId, WallTime};
 use alloc::vec::Vec;
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         Reader { layout: Layout(group), rows }
     }
 
-    pub(super) fn meta(self) -> Result<MetaRow, RowsError> {
+    pub(super) fn meta(self) -> Result<Applied, RowsError> {
         Ok(self.get(&self.layout.meta())?.unwrap_or_default())
     }
 
@@ -180,7 +180,7 @@ impl<'a> Home<'a> {
         Reader { layout: self.layout, rows: &*self.rows }
     }
 
-    pub(super) fn put_meta(&mut self, meta: &MetaRow) -> Result<(), RowsError> {
+    pub(super) fn put_meta(&mut self, meta: &Applied) -> Result<(), RowsError> {
         self.put(&self.layout.meta(), meta)
     }
 

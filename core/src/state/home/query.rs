@@ -3,16 +3,14 @@
 //! A query reads a consistent view and changes nothing. Limits come from the caller, who bounds them.
 
 use super::super::codec;
-use super::super::command::{
-    BucketName, KeyValue, Object, ObjectName, Part, Query, QueryAnswer, Reclaim, Refusal, Upload,
-};
+use super::super::command::{BucketName, Object, ObjectName, Part, Query, QueryAnswer, Reclaim, Refusal, Upload};
 use super::super::keys::KeyRow;
 use super::super::layout::{KeyParts, Range, Table};
 use super::super::objects::list::{Page, Seek, Step};
-use super::super::objects::rows::{BucketRow, Content, PartRow, ReclaimRow, UploadRow};
+use super::super::objects::rows::{BucketRow, Content, PartRow, QueuePlace, ReclaimRow, UploadRow};
 use super::Reader;
 use crate::rows::{RowsError, Scan};
-use crate::types::{TenantId, VersionId};
+use crate::types::{LogIndex, TenantId, VersionId};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -22,7 +20,9 @@ impl Reader<'_> {
     pub(in super::super) fn query(self, query: &Query) -> Result<QueryAnswer, RowsError> {
         match query {
             Query::Key { key } => Ok(QueryAnswer::Key(self.user_key(key)?.map(KeyRow::into_key_value))),
-            Query::Keys { prefix, start_after, limit } => self.query_keys(prefix, start_after, *limit),
+            Query::Keys { prefix, start_after, limit, bytes_max } => {
+                self.query_keys(&self.layout.user_keys(prefix, start_after), *limit, *bytes_max)
+            }
             Query::Bucket { bucket } => Ok(match self.bucket(bucket)? {
                 Some(row) => QueryAnswer::Bucket { created: row.created },
                 None => QueryAnswer::Refused(Refusal::NoSuchBucket),
@@ -34,15 +34,22 @@ impl Reader<'_> {
             }
             Query::Parts { object, upload, after, limit } => self.query_parts(object, *upload, *after, *limit),
             Query::Uploads { bucket, prefix, limit } => self.query_uploads(bucket, prefix, *limit),
-            Query::Reclaimable { limit } => self.query_reclaimable(*limit),
+            Query::Reclaimable { after, limit } => self.query_reclaimable(*after, *limit),
         }
     }
 
-    fn query_keys(self, prefix: &[u8], start_after: &[u8], limit: usize) -> Result<QueryAnswer, RowsError> {
-        let range = self.layout.user_keys(prefix, start_after);
-        let (found, more) = self.page(&range, limit, |key| Some(Bytes::copy_from_slice(key.rest())))?;
-        let keys: Vec<(Bytes, KeyValue)> =
-            found.into_iter().map(|(key, row): (_, KeyRow)| (key, row.into_key_value())).collect();
+    fn query_keys(self, range: &Range, limit: usize, bytes_max: usize) -> Result<QueryAnswer, RowsError> {
+        let (mut keys, mut more, mut bytes) = (Vec::new(), false, 0);
+        self.scan(range, |key, value| {
+            if keys.len() == limit || bytes >= bytes_max {
+                more = true;
+                return Ok(Scan::Stop);
+            }
+            bytes += key.len() + value.len();
+            let row: KeyRow = codec::open(key, value)?;
+            keys.push((Bytes::copy_from_slice(KeyParts::new(key).rest()), row.into_key_value()));
+            Ok(Scan::Continue)
+        })?;
         Ok(QueryAnswer::Keys { keys, more })
     }
 
@@ -149,10 +156,12 @@ impl Reader<'_> {
         Ok(QueryAnswer::Uploads { uploads: found.into_iter().map(upload).collect(), more })
     }
 
-    fn query_reclaimable(self, limit: usize) -> Result<QueryAnswer, RowsError> {
-        let range = self.layout.table_rows(Table::Reclaim);
-        let found = self.collect(&range, limit, |_| Some(()))?;
-        let reclaim = |((), row): ((), ReclaimRow)| Reclaim { version: row.version, drives: row.drives };
+    fn query_reclaimable(self, after: Option<QueuePlace>, limit: usize) -> Result<QueryAnswer, RowsError> {
+        let found = self.collect(&self.layout.reclaim_after(after), limit, |mut key| {
+            Some(QueuePlace { retired: LogIndex(key.number_u64()?), ordinal: key.number_u32()? })
+        })?;
+        let reclaim =
+            |(place, row): (QueuePlace, ReclaimRow)| Reclaim { place, version: row.version, drives: row.drives };
         Ok(QueryAnswer::Reclaimable(found.into_iter().map(reclaim).collect()))
     }
 

@@ -3,8 +3,8 @@
 //! `SWEEP-1`: a sweep that finds an expired preparation asks here before it deletes. The question is a command, so it
 //! moves replicated time; an unknown version is void only when that time is past its expiry, and `put` and `multipart`
 //! refuse it from the same time on. The verdict is also remembered for a while, because a preparation can be extended and
-//! the shard that asks may have missed it. A version that was given up is void at once: it is remembered as well
-//! (`retire`), so it cannot be decided again either. Not here: who asks, and how often.
+//! the shard that asks may have missed it. A version that was given up is left to the reclaim queue, and void when it has
+//! gone through it: it is remembered as well (`retire`), so it cannot be decided again either. Not here: who asks, and how often.
 
 use super::super::Moment;
 use super::super::command::{Answer, Fate};
@@ -21,8 +21,14 @@ pub fn decide(versions: &[(VersionId, WallTime, Option<VersionUse>)], moment: Mo
     let mut fates = Vec::new();
     for (version, expires, used) in versions {
         fates.push(match used {
-            Some(VersionUse::Object(_) | VersionUse::Upload(_) | VersionUse::Part { .. }) => Fate::Committed,
-            Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. } | VersionUse::Void { .. }) => Fate::Void,
+            // OBJ-1: what waits in the queue was decided too. Its shards go by that way only, for a reader may hold them.
+            Some(
+                VersionUse::Object(_)
+                | VersionUse::Upload(_)
+                | VersionUse::Part { .. }
+                | VersionUse::Reclaimable { .. },
+            ) => Fate::Committed,
+            Some(VersionUse::Past { .. } | VersionUse::Void { .. }) => Fate::Void,
             // SWEEP-1: strictly past, since a decision at the very expiry is not refused.
             None if moment.time > *expires => {
                 keep_void(&mut changes, *version, *expires, moment);

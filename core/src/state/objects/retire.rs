@@ -7,7 +7,7 @@
 //! - A striped body is remembered while it is in the queue. After that, and any other id from the start, for [`MEMORY`]
 //!   of replicated time and for [`MEMORY_ENTRIES`] commands, whichever is longer: the first bounds a slow network, the
 //!   second a clock that jumped forward.
-//! - Never for less than until its preparation has expired. From then on `SWEEP-1` refuses the repeat of a striped body
+//! - A striped body never for less than until its preparation has expired. From then on `SWEEP-1` refuses the repeat of a striped body
 //!   by itself; the time above that covers a repeat that carries a later, extended expiry.
 //!
 //! A version that was called void is remembered in the same way, so that an extended expiry does not help it either.
@@ -71,7 +71,8 @@ pub(super) fn keep_void(changes: &mut Changes, version: VersionId, expires: Wall
 
 fn retire_body(changes: &mut Changes, body: &Body, expires: WallTime, moment: Moment) {
     match &body.place {
-        Place::Inline(_) => retire_id(changes, body.version, expires, moment),
+        // An inline body has no preparation: whatever expiry came with it says nothing, and would be remembered for it.
+        Place::Inline(_) => retire_id(changes, body.version, WallTime(0), moment),
         Place::Striped { drives, .. } => {
             let place = changes.next_place(moment.index);
             let row = ReclaimRow { version: body.version, drives: drives.clone() };

@@ -156,7 +156,7 @@ fn fates() {
         (None, 61, Fate::Pending),
         (Some(VersionUse::Object(object("k"))), 0, Fate::Committed),
         (Some(part), 0, Fate::Committed),
-        (Some(VersionUse::Reclaimable { place, expires: WallTime(99) }), 99, Fate::Void),
+        (Some(VersionUse::Reclaimable { place, expires: WallTime(99) }), 99, Fate::Committed),
         (Some(VersionUse::Past { until: WallTime(99) }), 99, Fate::Void),
         (Some(VersionUse::Void { until: WallTime(99) }), 99, Fate::Void),
     ] {

@@ -86,7 +86,7 @@ impl Replica {
     }
 
     fn reclaimable(&self) -> Vec<VersionId> {
-        match self.query(&Query::Reclaimable { limit: usize::MAX }) {
+        match self.query(&Query::Reclaimable { after: None, limit: usize::MAX }) {
             QueryAnswer::Reclaimable(queue) => queue.into_iter().map(|entry| entry.version).collect(),
             other => panic!("not a queue: {other:?}"),
         }

@@ -212,11 +212,11 @@ impl Model {
                 None => refused(Refusal::NoSuchUpload),
             },
             ObjectOperation::Resolve { versions } => {
-                let live = self.live();
+                let (live, queue) = (self.live(), self.reclaimable());
                 let mut fates = Vec::new();
                 for (version, expires) in versions {
                     let known = self.decided.contains_key(&version.0) || self.void.contains(&version.0);
-                    fates.push(if live.contains(&version.0) {
+                    fates.push(if live.contains(&version.0) || queue.contains(&version.0) {
                         Fate::Committed
                     } else if known {
                         Fate::Void

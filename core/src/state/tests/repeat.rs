@@ -49,8 +49,9 @@ fn a_repeated_put_is_refused_for_ever_after_its_shards_were_reclaimed() {
 #[test]
 fn an_inline_version_is_forgotten_after_both_time_and_entries() {
     let key = layout::Layout(GROUP).version_use(VersionId(1));
+    let expires = INLINE_EXPIRES.0;
     let mut replica = Replica::with_bucket();
-    assert_eq!(replica.object(10, put("k", inline(1), 1, 0)), placed(1, 1));
+    assert_eq!(replica.object(10, put("k", inline(1), 1, expires)), placed(1, 1));
     assert_eq!(replica.object(11, delete("k")), DONE);
     replica.skip(70_000);
     assert!(replica.rows.0.contains_key(&key), "entries alone");
@@ -58,11 +59,48 @@ fn an_inline_version_is_forgotten_after_both_time_and_entries() {
     replica.skip(16);
     assert!(!replica.rows.0.contains_key(&key), "time and entries");
 
-    assert_eq!(replica.object(0, put("k", inline(1), 1, 0)), placed(1, 1));
+    assert_eq!(replica.object(0, put("k", inline(1), 1, expires)), placed(1, 1));
     assert_eq!(replica.object(0, delete("k")), DONE);
     assert_eq!(replica.object(1 << 40, delete("k")), DONE);
     replica.skip(60_000);
     assert!(replica.rows.0.contains_key(&key), "time alone: a clock that jumped");
+}
+
+#[test]
+fn inline_parts_of_an_upload_that_was_aborted_are_forgotten() {
+    let mut replica = Replica::with_bucket();
+    assert_eq!(replica.object(10, create_upload("k", 70)), DONE);
+    let part = put_part("k", 70, 1, inline(1), 1, INLINE_EXPIRES.0);
+    assert_eq!(replica.object(11, part), placed(1, 1));
+    assert_eq!(replica.object(12, abort("k", 70)), DONE);
+    replica.skip(70_000);
+    assert_eq!(replica.object(20 * 60_000, delete("k")), DONE);
+    replica.skip(16);
+    let left = [70, 1].map(|version| layout::Layout(GROUP).version_use(VersionId(version)));
+    assert!(left.iter().all(|key| !replica.rows.0.contains_key(key)), "neither the upload nor its part is kept");
+}
+
+#[test]
+fn the_reclaim_queue_is_read_page_by_page_from_the_oldest_on() {
+    let mut replica = Replica::with_bucket();
+    assert_eq!(replica.object(1, create_upload("k", 70)), DONE);
+    for number in 1..=3 {
+        let version = u128::from(number);
+        assert_eq!(replica.object(2, put_part("k", 70, number, striped(version, 9), 1, 99)), placed(version, 1));
+    }
+    assert_eq!(replica.object(3, put("j", striped(4, 9), 1, 99)), placed(4, 1));
+    assert_eq!(replica.object(4, delete("j")), DONE);
+    assert_eq!(replica.object(5, abort("k", 70)), DONE, "three entries of one command");
+    let (mut after, mut pages) = (None, Vec::new());
+    loop {
+        let QueryAnswer::Reclaimable(page) = replica.query(&Query::Reclaimable { after, limit: 2 }) else {
+            panic!("not a queue")
+        };
+        let Some(last) = page.last() else { break };
+        after = Some(last.place);
+        pages.push(page.iter().map(|entry| entry.version.0).collect::<Vec<_>>());
+    }
+    assert_eq!(pages, [vec![4, 1], vec![2, 3]]);
 }
 
 #[test]
@@ -99,7 +137,7 @@ fn parts_are_resolved_through_the_whole_life_of_an_upload() {
     assert_eq!(fates(&mut replica), [Fate::Committed; 3]);
     let answer = replica.object(4, complete("k", 70, &[(1, 1), (2, 2)]));
     assert!(matches!(answer, Answer::Put { etag: ETag { parts: 2, .. }, version: VersionId(70) }), "{answer:?}");
-    assert_eq!(fates(&mut replica), [Fate::Committed, Fate::Committed, Fate::Void]);
+    assert_eq!(fates(&mut replica), [Fate::Committed, Fate::Committed, Fate::Committed]);
     assert_eq!(replica.reclaimable(), [VersionId(3)]);
     assert_eq!(replica.object(4, complete("k", 70, &[(1, 1), (2, 2)])), answer, "a repeat");
     match replica.query(&Query::Object { object: object("k") }) {
@@ -108,6 +146,8 @@ fn parts_are_resolved_through_the_whole_life_of_an_upload() {
     }
     assert_eq!(replica.object(5, put("k", inline(4), 4, 0)), placed(4, 4));
     assert_eq!(replica.reclaimable(), [VersionId(3), VersionId(1), VersionId(2)]);
+    assert_eq!(fates(&mut replica), [Fate::Committed; 3]);
+    assert_eq!(replica.object(4, reclaimed(&[1, 2, 3])), DONE);
     assert_eq!(fates(&mut replica), [Fate::Void; 3]);
     assert_eq!(replica.object(4, complete("k", 70, &[(1, 1), (2, 2)])), Answer::Refused(Refusal::NoSuchUpload));
 }

@@ -106,6 +106,18 @@ fn a_session_ends_after_an_hour_without_a_command() {
 }
 
 #[test]
+fn an_ended_session_does_not_say_that_an_earlier_copy_wrote_nothing() {
+    let mut replica = Replica::default();
+    let session = open(&mut replica, 0);
+    let command = once(session, 1, 1, 0);
+    assert_eq!(replica.apply(&command), Answer::Key { revision: 2 });
+    replica.run(2 * HOUR, Operation::OpenSession);
+    assert_eq!(replica.apply(&command), Answer::SessionExpired);
+    let written = replica.query(&Query::Key { key: Bytes::from_static(b"s1-1") });
+    assert!(matches!(written, QueryAnswer::Key(Some(_))), "{written:?}");
+}
+
+#[test]
 fn the_session_that_was_used_the_longest_ago_makes_room() {
     let mut replica = Replica::default();
     let sessions: Vec<SessionId> = (0..u64::from(SESSIONS_MAX)).map(|time| open(&mut replica, time)).collect();

@@ -144,7 +144,7 @@ impl Disk {
 
     fn try_order(&mut self, ordered: SimTime, done: SimTime, order: &DiskOrder) -> Result<DiskOutcome, DiskError> {
         match order {
-            DiskOrder::Create { file, size } => {
+            DiskOrder::Create { file, size, .. } => {
                 let name = Name::Core(*file);
                 if self.files.contains_key(&name) {
                     return Err(DiskError::Io("file exists".into()));

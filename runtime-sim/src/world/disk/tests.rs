@@ -3,7 +3,7 @@
 use super::{DamageKind, Disk, Name, Treachery};
 use crate::world::SimTime;
 use crate::world::rates::DiskRates;
-use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File};
+use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, File, Purpose};
 use anvil_core::types::DriveId;
 use bytes::Bytes;
 
@@ -27,7 +27,7 @@ fn write(disk: &mut Disk, at: u64, offset: u64, bytes: Vec<u8>) {
 fn synced_bytes_survive_every_power_loss() {
     for seed in 0..200 {
         let mut disk = disk(seed);
-        order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 8192 });
+        order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 8192, purpose: Purpose::Log });
         write(&mut disk, 2, 100, vec![7; 3000]);
         assert_eq!(order(&mut disk, 4, DiskOrder::Sync { file: LOG }), DiskOutcome::Done);
         write(&mut disk, 6, 3100, vec![9; 3000]);
@@ -43,7 +43,7 @@ fn unsynced_bytes_are_lost_kept_and_torn_over_many_power_losses() {
     let (mut lost, mut kept, mut torn) = (0, 0, 0);
     for seed in 0..300 {
         let mut disk = disk(seed);
-        order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 8192 });
+        order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 8192, purpose: Purpose::Log });
         write(&mut disk, 2, 512, vec![9; 4096]);
         disk.lose_power(SimTime(8));
         let image = disk.read_whole(LOG).expect("readable");
@@ -62,7 +62,7 @@ fn unsynced_bytes_are_lost_kept_and_torn_over_many_power_losses() {
 fn a_sync_ordered_before_a_write_completed_need_not_cover_it() {
     let lost = (0..100).filter(|seed| {
         let mut disk = disk(*seed);
-        order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 4096 });
+        order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 4096, purpose: Purpose::Log });
         // The write completes at 20, but the sync was ordered at 10.
         let bytes = Bytes::from_static(&[5; 512]);
         disk.carry_out(SimTime(5), SimTime(20), &DiskOrder::Write { file: LOG, offset: 0, bytes });
@@ -78,7 +78,7 @@ fn a_dead_process_leaves_the_page_cache_and_a_later_power_loss_takes_it() {
     let mut seen_lost = false;
     for seed in 0..50 {
         let mut disk = disk(seed);
-        order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 4096 });
+        order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 4096, purpose: Purpose::Log });
         write(&mut disk, 2, 0, vec![3; 512]);
         disk.lose_process();
         assert_eq!(disk.read_whole(LOG).expect("readable")[0], 3, "the page cache is intact");
@@ -93,13 +93,17 @@ fn creation_and_removal_are_durable_once_complete_and_open_before() {
     let (mut half_made, mut half_removed) = ([false; 2], [false; 2]);
     for seed in 0..100 {
         let mut disk = disk(seed);
-        disk.carry_out(SimTime(0), SimTime(10), &DiskOrder::Create { file: LOG, size: 512 });
-        disk.carry_out(SimTime(0), SimTime(10), &DiskOrder::Create { file: File::LogSegment(2), size: 512 });
+        disk.carry_out(SimTime(0), SimTime(10), &DiskOrder::Create { file: LOG, size: 512, purpose: Purpose::Log });
+        disk.carry_out(
+            SimTime(0),
+            SimTime(10),
+            &DiskOrder::Create { file: File::LogSegment(2), size: 512, purpose: Purpose::Log },
+        );
         disk.lose_power(SimTime(5));
         half_made[usize::from(disk.read_whole(LOG).is_ok())] = true;
 
         let mut disk = self::disk(seed);
-        disk.carry_out(SimTime(0), SimTime(10), &DiskOrder::Create { file: LOG, size: 512 });
+        disk.carry_out(SimTime(0), SimTime(10), &DiskOrder::Create { file: LOG, size: 512, purpose: Purpose::Log });
         disk.lose_power(SimTime(10));
         assert!(disk.read_whole(LOG).is_ok(), "durable at completion");
         disk.carry_out(SimTime(20), SimTime(30), &DiskOrder::Remove { file: LOG });
@@ -114,8 +118,8 @@ fn creation_and_removal_are_durable_once_complete_and_open_before() {
 fn a_full_drive_refuses_and_keeps_what_it_has() {
     let mut disk = disk(1);
     disk.set_capacity(4096);
-    order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 4096 });
-    let more = DiskOrder::Create { file: File::LogSegment(2), size: 1 };
+    order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 4096, purpose: Purpose::Log });
+    let more = DiskOrder::Create { file: File::LogSegment(2), size: 1, purpose: Purpose::Log };
     assert_eq!(order(&mut disk, 2, more), DiskOutcome::Failed(DiskError::Full));
     let grow = DiskOrder::Write { file: LOG, offset: 4000, bytes: Bytes::from_static(&[1; 200]) };
     assert_eq!(order(&mut disk, 4, grow), DiskOutcome::Failed(DiskError::Full));
@@ -125,7 +129,7 @@ fn a_full_drive_refuses_and_keeps_what_it_has() {
 #[test]
 fn an_unreadable_sector_fails_reads_until_it_is_written() {
     let mut disk = disk(2);
-    order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 1024 });
+    order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 1024, purpose: Purpose::Log });
     write(&mut disk, 2, 0, vec![1; 1024]);
     order(&mut disk, 4, DiskOrder::Sync { file: LOG });
     let damage = disk.damage(DamageKind::UnreadableSector, Name::is_log).expect("something is there");
@@ -137,7 +141,7 @@ fn an_unreadable_sector_fails_reads_until_it_is_written() {
 #[test]
 fn rot_changes_one_bit_of_what_is_durable() {
     let mut disk = disk(3);
-    order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 1024 });
+    order(&mut disk, 0, DiskOrder::Create { file: LOG, size: 1024, purpose: Purpose::Log });
     write(&mut disk, 2, 0, vec![0xff; 1024]);
     order(&mut disk, 4, DiskOrder::Sync { file: LOG });
     disk.damage(DamageKind::Rot, Name::is_log).expect("something is there");
@@ -154,7 +158,7 @@ fn a_lying_sync_loses_extents_and_never_the_log() {
         let mut disk = disk(seed);
         disk.set_treachery(Treachery { lying_sync_per_million: 1_000_000, ..Treachery::default() });
         for file in [LOG, extent] {
-            order(&mut disk, 0, DiskOrder::Create { file, size: 512 });
+            order(&mut disk, 0, DiskOrder::Create { file, size: 512, purpose: Purpose::Log });
             order(&mut disk, 2, DiskOrder::Write { file, offset: 0, bytes: Bytes::from_static(&[1; 512]) });
             order(&mut disk, 4, DiskOrder::Sync { file });
         }
