@@ -7,8 +7,8 @@
 
 use anvil_core::planted::Planted;
 use anvil_sim::driver;
-use anvil_sim_tests::runner::{Finding, Totals, run_seeds, seconds};
 use anvil_sim_tests::Scenario;
+use anvil_sim_tests::runner::{Finding, Totals, run_seeds, seconds};
 use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
