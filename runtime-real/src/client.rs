@@ -22,8 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Stripes on their way to the drives at once, over all clients of the node.
-const STRIPES_WRITTEN_MAX: usize = 24;
+/// Stripes on their way to the drives at once, over all clients of the node. Each is in memory up to three times, as
+/// plaintext, sealed and framed, while the cores work on it.
+const STRIPES_WRITTEN_MAX: usize = 12;
 
 /// Stripes at once that a reader waits for.
 const STRIPES_AWAITED_MAX: usize = 8;

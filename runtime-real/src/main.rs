@@ -3,14 +3,21 @@
 use anvil::cli::{Cli, Command};
 use anvil::{bench, serve};
 use clap::Parser;
+use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+
+/// How long mimalloc keeps freed pages, in milliseconds.
+const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, None | Some(Command::Serve(_))) {
+        return_freed_memory_at_once();
+    }
     let filter = EnvFilter::try_from_env("ANVIL_LOG").unwrap_or_else(|_| EnvFilter::new("warn,anvil=info"));
     // At its lower levels `s3s` writes signatures that would be good ones.
     let filter = filter.add_directive("s3s=off".parse().expect("a target and a level are a directive"));
@@ -32,4 +39,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Begins this process anew, with the allocator told to return freed pages to the kernel at once: stripes are megabytes that
+/// one thread allocates and another frees, and what is kept of them for a while is a good part of a node's memory. mimalloc
+/// reads its options from the environment before `main`, and what it is asked later takes `unsafe`.
+fn return_freed_memory_at_once() {
+    if std::env::var_os(PURGE_DELAY).is_some() {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "anvil".into());
+    let Ok(binary) = std::env::current_exe() else { return };
+    // This returns only when it failed, and then the node runs with more memory.
+    let _failed = std::process::Command::new(binary).arg0(name).args(arguments).env(PURGE_DELAY, "0").exec();
 }

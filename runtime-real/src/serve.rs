@@ -4,6 +4,7 @@ use crate::cli::ServeArgs;
 use crate::front;
 use crate::node::{self, NodeDirectory, StartOptions};
 use anyhow::Context;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::net::TcpListener;
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     args.check()?;
     raise_descriptor_limit();
+    // Log and rows hold values in the clear: what the node makes is for its own user alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let address = SocketAddr::new(args.listen, args.http_port()?);
     let credentials = args.access_key_id.clone().zip(args.secret_access_key.clone());
     // The port comes first: a second node on it should not touch the data directory.
@@ -42,7 +45,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let _ = stopping.wait_for(|stop| *stop).await;
     };
     let doors = tokio::spawn(front::serve(listener, router, shutdown));
-    greet(&args, &directory, address);
+    // A node serves whether or not anybody listens to its standard output.
+    let _ = std::io::stdout().write_all(greeting(&args, &directory, address).as_bytes());
 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -74,23 +78,29 @@ fn raise_descriptor_limit() {
 }
 
 /// Tells a new user what to type next.
-#[expect(clippy::print_stdout, reason = "this is the command's output")]
-fn greet(args: &ServeArgs, directory: &NodeDirectory, address: SocketAddr) {
-    let id = &directory.access_key_id;
+fn greeting(args: &ServeArgs, directory: &NodeDirectory, address: SocketAddr) -> String {
+    let (name, drives) = (&directory.name, directory.drives.len());
     let dirs: Vec<_> = args.dir.iter().map(|dir| dir.display().to_string()).collect();
-    println!("anvil {} is ready", env!("CARGO_PKG_VERSION"));
-    println!("  node       {} with {} drive(s): {}", directory.name, directory.drives.len(), dirs.join(", "));
-    println!("  endpoint   http://{address}   (S3, /kv, /status, /-/metrics)");
-    if directory.fresh && args.access_key_id.is_none() {
-        println!("  keys       made for you, kept in {}", access_file(directory).display());
-    }
-    println!();
-    let secret = shown(args, directory);
-    println!("  export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={}", args.region);
-    println!("  aws --endpoint-url http://{address} s3 mb s3://demo");
-    println!("  aws --endpoint-url http://{address} s3 cp README.md s3://demo/");
-    println!("  curl -X PUT --data 'hello' http://{address}/kv/greeting && curl http://{address}/kv/greeting");
-    println!();
+    let dirs = dirs.join(", ");
+    let keys = if directory.fresh && args.access_key_id.is_none() {
+        format!("  keys       made for you, kept in {}\n", access_file(directory).display())
+    } else {
+        String::new()
+    };
+    let (id, secret, region) = (&directory.access_key_id, shown(args, directory), &args.region);
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "anvil {version} is ready
+  node       {name} with {drives} drive(s): {dirs}
+  endpoint   http://{address}   (S3, /kv, /status, /-/metrics)
+{keys}
+  export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={region}
+  aws --endpoint-url http://{address} s3 mb s3://demo
+  aws --endpoint-url http://{address} s3 cp README.md s3://demo/
+  curl -X PUT --data 'hello' http://{address}/kv/greeting && curl http://{address}/kv/greeting
+
+"
+    )
 }
 
 /// How the shell gets at the secret: in full at the first start only, since what a service prints is kept and read.

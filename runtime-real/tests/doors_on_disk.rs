@@ -129,8 +129,26 @@ async fn many_clients_at_once_and_some_that_stall_do_not_block_each_other() {
     node.stop().await;
 }
 
-/// Ends the node of a test that failed.
+/// The binary, serving. Ended with the test, also with one that failed.
 struct Serving(std::process::Child);
+
+impl Serving {
+    /// Starts it after the shell's `preparation`, and waits until it is ready.
+    fn start(preparation: &str, home: &std::path::Path) -> Serving {
+        let script = format!("{preparation} && exec \"$0\" serve --http-port 0 --dir \"$1\"");
+        let serving = std::process::Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_anvil")])
+            .arg(home)
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let mut node = Serving(serving.expect("there is a shell"));
+        let mut first = String::new();
+        let mut output = std::io::BufReader::new(node.0.stdout.take().expect("it is piped"));
+        std::io::BufRead::read_line(&mut output, &mut first).expect("the node says something or ends");
+        assert!(first.contains("is ready"), "{first:?}");
+        node
+    }
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -147,18 +165,20 @@ fn a_node_with_more_extents_than_descriptors_starts_and_asks_for_all_it_may_have
         let path = home.path().join("shards").join(format!("{sequence:016x}.ext"));
         std::fs::File::create(path).and_then(|file| file.set_len(1 << 16)).expect("there is room for an extent");
     }
-    let script = "ulimit -Sn 64 && ulimit -Hn 200 && exec \"$0\" serve --http-port 0 --dir \"$1\"";
-    let serving = std::process::Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_anvil")])
-        .arg(home.path())
-        .stdout(std::process::Stdio::piped())
-        .spawn();
-    let mut node = Serving(serving.expect("there is a shell"));
-    let mut first = String::new();
-    let mut output = std::io::BufReader::new(node.0.stdout.take().expect("it is piped"));
-    std::io::BufRead::read_line(&mut output, &mut first).expect("the node says something or ends");
-    assert!(first.contains("is ready"), "{first:?}");
+    let node = Serving::start("ulimit -Sn 64 && ulimit -Hn 200", home.path());
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.0.id())).expect("the node lives");
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("the kernel tells");
     assert_eq!(open_files.split_whitespace().next(), Some("200"), "the soft limit is the hard one");
+}
+
+#[test]
+fn what_a_node_makes_is_for_its_own_user_alone() {
+    let home = tempfile::tempdir().expect("there is room for a directory");
+    let home = home.path().join("data");
+    let _node = Serving::start("umask 022", &home);
+    for name in ["", "log", "shards", "state.redb", "format", "keys/root"] {
+        let metadata = std::fs::metadata(home.join(name)).expect("the node made it");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        assert_eq!(mode & 0o077, 0, "{name} is open to others");
+    }
 }

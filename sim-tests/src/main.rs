@@ -7,8 +7,8 @@
 
 use anvil_core::planted::Planted;
 use anvil_sim::driver;
+use anvil_sim_tests::Scenario;
 use anvil_sim_tests::runner::{Finding, Totals, run_seeds, seconds};
-use anvil_sim_tests::{Scenario, replay_command};
 use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -230,7 +230,7 @@ fn hunt(options: &Options) -> Result<bool, String> {
                         broken.len(),
                         totals.seeds,
                         first.seed,
-                        replay_command(*scenario, first.seed)
+                        anvil_sim_tests::replay_command(*scenario, first.seed)
                     );
                 }
                 None => {

@@ -147,7 +147,7 @@ fn config(directory: &NodeDirectory) -> Config {
         heartbeat_interval: Duration::from_millis(100),
         append_bytes_max: 1 << 20,
         tail_entries_max: 4096,
-        checkpoint_bytes: 32 << 20,
+        checkpoint_bytes: 16 << 20,
         checkpoint_interval: Duration::from_secs(30),
         prepare_ttl: Duration::from_secs(3600),
         sweep_interval: Duration::from_secs(5),
