@@ -72,6 +72,8 @@ pub enum DiskError {
     Full,
     /// The file is not there.
     Missing,
+    /// The node that has the drive does not answer: whether the order was carried out is not known.
+    Unreachable,
     /// Any other error of the drive, in the operating system's words.
     Io(String),
 }
@@ -81,6 +83,7 @@ impl core::fmt::Display for DiskError {
         match self {
             DiskError::Full => f.write_str("no space left on the drive"),
             DiskError::Missing => f.write_str("the file is missing"),
+            DiskError::Unreachable => f.write_str("the node of the drive does not answer"),
             DiskError::Io(message) => f.write_str(message),
         }
     }

@@ -34,6 +34,20 @@ pub enum Bug {
     LearnerCounted,
     /// STATE: snapshots leave out the membership.
     MembershipNotInSnapshot,
+    /// PLACE: a body's second shard goes to another drive of the first one's node.
+    TwoShardsInOneDomain,
+    /// CLUSTER: bodies are placed by whatever topology the node finds when it starts.
+    StaleTopology,
+    /// WRITE: a stripe is acknowledged though one of its shards is not stored.
+    AckBelowDurable,
+    /// SWEEP: a node removes expired shards without asking what was decided.
+    ParticipantAborts,
+    /// OBJ: the coordinator removes the shards of a decision that it did not hear of.
+    UncertainAborts,
+    /// NODE: a restarted node draws the same version ids and data keys again.
+    NonceReused,
+    /// RAFT: a leader takes a forwarded command each time that the network delivers it.
+    ForwardTwice,
 }
 
 #[cfg(debug_assertions)]
@@ -53,6 +67,13 @@ impl Bug {
         Bug::JointOneMajority,
         Bug::LearnerCounted,
         Bug::MembershipNotInSnapshot,
+        Bug::TwoShardsInOneDomain,
+        Bug::StaleTopology,
+        Bug::AckBelowDurable,
+        Bug::ParticipantAborts,
+        Bug::UncertainAborts,
+        Bug::NonceReused,
+        Bug::ForwardTwice,
     ];
 }
 

@@ -41,8 +41,9 @@ newtype! {
     LogIndex(u64)
 }
 newtype! {
-    /// One drive (a `--dir`) of a node. Drive 0 also holds the log and the applied state.
-    DriveId(u16)
+    /// One drive (a `--dir`) of a node, numbered through the whole cluster and never reused: a body names its drives, wherever
+    /// they are. The first drive of each node also holds its log and its applied state.
+    DriveId(u32)
 }
 newtype! {
     /// A tenant. Part of every object row's key from the first record on.

@@ -2,8 +2,10 @@
 
 use super::event::{Effect, Product, Task, WorkId};
 use super::objects::Opened;
+use super::reading::ReadId;
 use super::request::{Reply, Request, Target, Unavailable};
 use super::{Node, sweep};
+use crate::planted::planted;
 use crate::raft;
 use crate::state::{Answer, Body, INLINE_EXPIRES, ObjectOperation, Operation, Place, Query, QueryAnswer};
 use crate::stripe::{INLINE_MAX, OpenError, WrappedKey};
@@ -20,9 +22,13 @@ pub(super) enum Proposer {
     /// The decision of a striped body: its shards follow the answer.
     Decision { client: RequestId, version: VersionId, drives: Vec<DriveId> },
     /// The sweep asked for the fate of these.
-    Resolve(Vec<VersionId>),
+    Resolve(DriveId, Vec<(VersionId, WallTime)>),
     /// The sweep reported what it reclaimed.
     Reclaimed,
+    /// The decision of a move.
+    Move(u64),
+    /// The steward, which looks again later.
+    Steward,
     /// An operator, for a change of membership or a transfer of the lead.
     Operator(RequestId),
 }
@@ -36,6 +42,12 @@ pub(super) enum Asker {
     Open(RequestId),
     /// The sweep looks for bodies to reclaim.
     Reclaim,
+    /// The node confirms what it knows of the cluster.
+    Topology,
+    /// The mover looks at all bodies.
+    Mover(u64),
+    /// A read that failed: the body may have been moved.
+    Reread(ReadId),
 }
 
 /// What a pool works on.
@@ -46,10 +58,12 @@ pub(super) enum Asker {
 )]
 pub(super) enum Work {
     Query(Asker),
+    Topology,
     SealInline { client: RequestId, target: Target, version: VersionId, wrapped: WrappedKey, size: u64 },
     SealStripe { write: RequestId, index: u32 },
     OpenInline { client: RequestId },
-    OpenStripe { read: RequestId },
+    OpenStripe { read: ReadId },
+    SealMove { id: u64 },
 }
 
 impl Node {
@@ -112,19 +126,15 @@ impl Node {
         }
     }
 
-    /// A change of membership is complete.
-    pub(super) fn on_changed(&mut self, id: RequestId, out: &mut Vec<Effect>) {
+    /// What an operator asked for was done.
+    pub(super) fn answer_operator(&mut self, id: RequestId, done: Reply, out: &mut Vec<Effect>) {
         // NODE-2
-        if let Some(Proposer::Operator(client)) = self.proposals.remove(&id) {
-            reply(client, Reply::Changed, out);
-        }
-    }
-
-    /// The lead is being handed over.
-    pub(super) fn on_transfer_begun(&mut self, id: RequestId, out: &mut Vec<Effect>) {
-        // NODE-2
-        if let Some(Proposer::Operator(client)) = self.proposals.remove(&id) {
-            reply(client, Reply::TransferBegun, out);
+        if let Some(Proposer::Operator(client)) = self.proposals.get(&id) {
+            reply(*client, done, out);
+            self.proposals.remove(&id);
+        } else {
+            // The steward hears nothing; a command that a peer said stands where a membership does is lost.
+            self.on_refused(id, raft::Refusal::LostLead, out);
         }
     }
 
@@ -161,6 +171,7 @@ impl Node {
                 Ok(plaintext) => reply(client, Reply::Stripe(plaintext), out),
                 Err(error) => damaged(client, &error, out),
             },
+            (Work::SealMove { id }, Product::Sealed(records)) => self.on_move_sealed(id, records, out),
             (Work::OpenStripe { read }, Product::Opened(opened)) => self.on_stripe_opened(read, opened, out),
             (work, product) => panic!("work {work:?} ended in {product:?}, which is of another kind"),
         }
@@ -177,8 +188,10 @@ impl Node {
                 self.end_decision(version, &drives, decided, out);
                 reply(client, Reply::Answer(answer), out);
             }
-            Proposer::Resolve(versions) => self.on_resolved(&versions, answer, out),
+            Proposer::Resolve(drive, versions) => self.on_resolved(drive, &versions, answer, out),
             Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Done),
+            Proposer::Move(id) => self.on_relocated(id, &answer, out),
+            Proposer::Steward => {}
             Proposer::Operator(_) => panic!("a change of membership is no command, and has no answer"),
         }
     }
@@ -194,6 +207,9 @@ impl Node {
                         raft::Refusal::NotLeader { .. } | raft::Refusal::Busy | raft::Refusal::Change(_) => {
                             self.end_decision(version, &drives, false, out);
                         }
+                        raft::Refusal::LostLead if planted!(self.config.planted, UncertainAborts) => {
+                            self.end_decision(version, &drives, false, out);
+                        }
                         // OBJ-2: it may be decided yet. The sweep asks when the preparation has expired.
                         raft::Refusal::LostLead => {
                             self.alive.remove(&version);
@@ -201,8 +217,11 @@ impl Node {
                     }
                     unavailable(client, why(reason), out);
                 }
-                Proposer::Resolve(_) => self.sweep.end_resolve(),
+                Proposer::Resolve(drive, _) => self.sweep.end_resolve(drive),
                 Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Refused),
+                Proposer::Move(id) if reason == raft::Refusal::LostLead => self.lose_move(id, out),
+                Proposer::Move(id) => self.fail_move(id, out),
+                Proposer::Steward => {}
             }
         } else if let Some((_, _, asker)) = self.questions.remove(&id) {
             match asker {
@@ -213,6 +232,9 @@ impl Node {
                     self.reclaim_unpinned(out);
                 }
                 Asker::Reclaim => self.sweep.end_reclaim(sweep::ReclaimEnd::Refused),
+                Asker::Topology => self.end_confirm(None, out),
+                Asker::Mover(number) => self.on_no_bodies(number),
+                Asker::Reread(read) => self.end_reread(read, None, out),
             }
         }
     }
@@ -225,7 +247,11 @@ impl Node {
     }
 
     pub(super) fn on_queried(&mut self, id: WorkId, answer: QueryAnswer, out: &mut Vec<Effect>) {
-        let Some(Work::Query(asker)) = self.work.remove(&id) else { panic!("only an ordered query is answered") };
+        let asker = match self.work.remove(&id) {
+            Some(Work::Query(asker)) => asker,
+            Some(Work::Topology) => return self.on_topology(answer, out),
+            other => panic!("only an ordered query is answered, and this was {other:?}"),
+        };
         match asker {
             Asker::Client(client) => reply(client, Reply::Queried(answer), out),
             Asker::Open(client) => {
@@ -244,11 +270,17 @@ impl Node {
                     | QueryAnswer::Listing(_)
                     | QueryAnswer::Parts { .. }
                     | QueryAnswer::Uploads { .. }
-                    | QueryAnswer::Reclaimable(_)) => panic!("an object was asked for, and the answer was {other:?}"),
+                    | QueryAnswer::Reclaimable(_)
+                    | QueryAnswer::Topology { .. }
+                    | QueryAnswer::Bodies { .. }
+                    | QueryAnswer::Body(_)) => panic!("an object was asked for, and the answer was {other:?}"),
                 }
                 self.reclaim_unpinned(out);
             }
             Asker::Reclaim => self.on_reclaimable(answer, out),
+            Asker::Topology => self.end_confirm(Some(answer), out),
+            Asker::Mover(number) => self.on_bodies(number, answer, out),
+            Asker::Reread(read) => self.on_reread(read, answer, out),
         }
     }
 }

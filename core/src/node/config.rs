@@ -4,10 +4,13 @@ use crate::log::{self, Log, RecoveredGroup};
 use crate::planted::Planted;
 use crate::raft;
 use crate::shards::{self, Store};
-use crate::state::Applied;
-use crate::stripe::{Profile, RootKey};
+use crate::state::{Applied, PlacementRow};
+use crate::stripe::RootKey;
+use crate::swim;
+use crate::topology::{NodeInfo, Topology};
 use crate::types::{DriveId, GroupId, LogPosition, Membership, NodeId};
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -18,10 +21,12 @@ pub struct Config {
     pub node: NodeId,
     /// Who votes in each group before any change; see [`raft::Config::voters`]. None on a node that waits to be added.
     pub voters: Vec<NodeId>,
+    /// Where its peers reach this node. It is told to the cluster when that knows another address. Empty where nobody asks.
+    pub address: String,
     /// The groups that this node replicates.
     pub groups: Vec<GroupId>,
-    /// How stripes are cut. `k + m` is at most the number of drives.
-    pub profile: Profile,
+    /// The nodes that the cluster begins with, and, until *global* has committed them, the nodes that this one knows of.
+    pub nodes: Vec<(NodeId, NodeInfo)>,
     /// Wraps data keys.
     pub root_key: RootKey,
     /// 256 bits of entropy: version ids and data keys come from it.
@@ -42,6 +47,22 @@ pub struct Config {
     pub prepare_ttl: Duration,
     /// How often the node looks for expired preparations and for bodies to reclaim.
     pub sweep_interval: Duration,
+    /// See [`raft::Config::forward_patience`].
+    pub forward_patience: Duration,
+    /// How long a drive of another node may take to answer.
+    pub peer_timeout: Duration,
+    /// How the node watches the others. With `None` it learns of their deaths only when they do not answer.
+    pub swim: Option<swim::Config>,
+    /// How long a read waits for a shard before it asks for another one in its place.
+    pub hedge_after: Duration,
+    /// Bodies that are moved or repaired at once.
+    pub moves_max: usize,
+    /// How often a leader looks after its group's members. With `None` only operators change them.
+    pub steward_interval: Option<Duration>,
+    /// A voter that is silent for so long is replaced, if there is another node for it.
+    pub voter_patience: Duration,
+    /// A node that is silent for so long does not keep others from reclaiming what its clients may have open.
+    pub pin_patience: Duration,
     /// Planted bugs, all off in production.
     pub planted: Planted,
 }
@@ -58,6 +79,7 @@ impl Config {
             appends_in_flight_max: 16,
             tail_entries_max: self.tail_entries_max,
             uncommitted_bytes_max: 64 << 20,
+            forward_patience: self.forward_patience,
             planted: self.planted,
         }
     }
@@ -75,6 +97,8 @@ pub struct Boot {
     /// The membership that the state store has durably applied, of groups where it ever changed: the answers of
     /// `state::membership`.
     pub memberships: BTreeMap<GroupId, Membership>,
+    /// The nodes of the cluster and the placement, as the state store has them: the answer of `state::topology`.
+    pub topology: (Topology, Option<PlacementRow>),
 }
 
 /// Why a node cannot start on what its drives hold.

@@ -3,10 +3,10 @@
 //! Effects are independent. A runtime may carry them out late, in parallel and in any order; a send or a reply may be
 //! lost; every other effect ends in exactly one completion event, or in a crash.
 
+use super::peer::{Members, PeerMessage};
 use super::request::{Reply, Request};
 use crate::disk::{DiskError, DiskOrder, DiskOutcome, OpId};
 use crate::planted::Planted;
-use crate::raft;
 use crate::state::{Answer, Applied, Query, QueryAnswer};
 use crate::stripe;
 use crate::types::{DriveId, Entries, GroupId, LogIndex, LogPosition, NodeId, RequestId, Snapshot, Trace, VersionId};
@@ -33,7 +33,9 @@ pub enum Event {
     /// The deadline it asked for has come (an early call does nothing).
     Deadline,
     /// A message of another node. Its sender is known by its certificate.
-    Peer { from: NodeId, group: GroupId, message: raft::Message },
+    Peer { from: NodeId, message: PeerMessage },
+    /// The transport does not reach a node. It is trusted again when it is heard.
+    PeerLost { node: NodeId },
     /// A client's request.
     Client { id: RequestId, request: Request },
     /// A disk order ended.
@@ -56,7 +58,7 @@ pub enum Event {
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Send to a peer; may be lost.
-    Send { to: NodeId, group: GroupId, message: raft::Message },
+    Send { to: NodeId, message: PeerMessage },
     /// The end of a client's request; may be lost.
     Reply { id: RequestId, reply: Reply },
     /// An order to a drive. Ends in `Event::Disk`.
@@ -73,6 +75,9 @@ pub enum Effect {
     InstallSnapshot { group: GroupId, snapshot: Snapshot },
     /// Compute. Ends in `Computed`.
     Compute { work: WorkId, task: Task },
+    /// The nodes of the cluster are these: the transport speaks with them and with nobody else. One with a lower epoch than
+    /// an earlier one says nothing new.
+    Members(Members),
     /// For people and checkers.
     Trace(Trace),
     /// The node cannot go on: stop the process. No effect of this node counts after it.

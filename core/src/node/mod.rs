@@ -12,7 +12,9 @@
 //!   there: entries are applied only when the log has them (`RAFT-11`).
 //!
 //! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
-//! `clock` its replicated time, `clients` requests of clients, `objects` bodies on their way in and out, `sweep` what is undecided or reclaimable.
+//! `clock` its replicated time, `clients` requests of clients, `objects` bodies on their way in, `reading` on their way out, `sweep` what is undecided
+//! or reclaimable, [`peer`] what nodes say to each other, `remote` drives of other nodes, `cluster` who belongs, `steward` what
+//! a leader does by itself, `mover` shards on their way to where they should be.
 
 pub mod config;
 pub mod event;
@@ -20,32 +22,46 @@ pub mod request;
 
 mod clients;
 mod clock;
+mod cluster;
 mod group;
+mod mover;
 mod objects;
+pub mod peer;
+mod reading;
+mod remote;
+mod steward;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub use config::{Boot, BootError, Config};
 pub use event::{DiskUser, Effect, Event, Fatal, Product, Task, WorkId};
+pub use peer::{Members, PeerMessage};
 pub use request::{GroupStatus, Reply, Request, Status, Target, Unavailable};
 
 use crate::disk::{DiskOutcome, OpId};
 use crate::log::{self, Log};
+use crate::planted::planted;
 use crate::raft::{self, Raft, Restored};
-use crate::read::Read;
 use crate::shards::{self, Store, Ticket};
 use crate::state::{Answer, Applied, Command, Operation, Query, SessionStamp};
+use crate::swim::{self, Swim};
+use crate::topology::Topology;
 use crate::types::{DriveId, GroupId, LogIndex, LogPosition, NodeId, Now, RequestId, Time, Trace, VersionId, WallTime};
 use crate::write::Write;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 use clients::{Asker, Proposer, Work};
+use cluster::Placement;
 use group::{Group, Output};
+pub use mover::Moved;
+use mover::Mover;
 use objects::{Opened, TicketUse};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use reading::{ReadId, Reading};
+use remote::Remote;
 use sweep::Sweep;
 
 /// One node.
@@ -63,13 +79,36 @@ pub struct Node {
     questions: BTreeMap<RequestId, (GroupId, Query, Asker)>,
     work: BTreeMap<WorkId, Work>,
     tickets: BTreeMap<Ticket, TicketUse>,
+    /// Names this life of the node to its peers (`REMOTE-1`).
+    life: u64,
+    /// Tickets of orders to drives of other nodes.
+    remote: BTreeMap<Ticket, Remote>,
+    topology: Topology,
+    placement: Option<Placement>,
+    /// The node of each drive.
+    homes: BTreeMap<DriveId, NodeId>,
+    /// The state store was asked for the topology, and something was applied since.
+    refreshing: bool,
+    refresh_again: bool,
+    /// When *global* was last asked for the topology and answered, since when it is asked, and when it is asked again
+    /// (`CLUSTER-4`).
+    confirmed_at: Option<Time>,
+    confirming: Option<Time>,
+    confirm_due: Time,
+    /// Nodes that were not reached when they were last spoken to.
+    doubtful: BTreeSet<NodeId>,
+    /// Nodes that were told who belongs, since they were last lost.
+    greeted: BTreeSet<NodeId>,
+    swim: Option<Swim>,
+    steward_due: Time,
+    mover: Mover,
     writes: BTreeMap<RequestId, Write>,
     /// Versions that this process is writing or deciding: no business of the sweep.
     alive: BTreeSet<VersionId>,
     /// Opens whose object is not known yet.
     opening: BTreeSet<RequestId>,
     opens: BTreeMap<RequestId, Opened>,
-    reads: BTreeMap<RequestId, Read>,
+    reads: BTreeMap<ReadId, Reading>,
     sweep: Sweep,
     checkpoint: Checkpoint,
     stopped: bool,
@@ -88,7 +127,8 @@ impl Node {
     /// A node on what recovery found. Pushes the first orders.
     pub fn new(config: Config, boot: Boot, now: Now, out: &mut Vec<Effect>) -> Result<Node, BootError> {
         let (log, mut recovered, log_effects) = boot.log;
-        let mut rng = ChaCha20Rng::from_seed(config.seed);
+        let reused = planted!(config.planted, NonceReused);
+        let mut rng = ChaCha20Rng::from_seed(if reused { [0; 32] } else { config.seed });
         let mut groups = BTreeMap::new();
         for &id in &config.groups {
             let state = boot.applied.get(&id).copied().unwrap_or_default();
@@ -123,6 +163,13 @@ impl Node {
             store_effects.push((drive, effects));
         }
         let sweep = Sweep::new(now.time);
+        let swim = config.swim.clone().map(|config| Swim::new(config, rng.next_u64(), now.time));
+        let life = rng.next_u64();
+        let (mut topology, placement) = boot.topology;
+        if topology.nodes.is_empty() {
+            // Epoch 0: nobody has committed it.
+            topology.nodes = config.nodes.iter().cloned().collect();
+        }
         let mut node = Node {
             config,
             rng,
@@ -135,6 +182,21 @@ impl Node {
             questions: BTreeMap::new(),
             work: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            life,
+            remote: BTreeMap::new(),
+            topology: Topology::default(),
+            placement: placement.as_ref().and_then(Placement::open),
+            homes: BTreeMap::new(),
+            refreshing: false,
+            refresh_again: false,
+            confirmed_at: None,
+            confirming: None,
+            confirm_due: now.time,
+            doubtful: BTreeSet::new(),
+            greeted: BTreeSet::new(),
+            swim,
+            steward_due: now.time,
+            mover: Mover::new(now.time),
             writes: BTreeMap::new(),
             alive: BTreeSet::new(),
             opening: BTreeSet::new(),
@@ -144,6 +206,10 @@ impl Node {
             checkpoint: Checkpoint::default(),
             stopped: false,
         };
+        node.set_topology(topology, out);
+        if !node.topology.nodes.is_empty() {
+            out.push(Effect::Members(Members::of(&node.topology)));
+        }
         node.on_log_effects(log_effects, out);
         for (drive, effects) in store_effects {
             node.on_store_effects(drive, effects, out);
@@ -161,7 +227,8 @@ impl Node {
         self.now = now;
         match event {
             Event::Deadline => self.on_deadline(out),
-            Event::Peer { from, group, message } => self.on_peer(from, group, message, out),
+            Event::Peer { from, message } => self.on_peer(from, message, out),
+            Event::PeerLost { node } => self.on_peer_lost(node, out),
             Event::Client { id, request } => self.on_request(id, request, out),
             Event::Disk { user, op, outcome } => self.on_disk(user, op, outcome, out),
             Event::Applied { group, through, answers } => self.on_applied(group, through, answers, out),
@@ -181,7 +248,12 @@ impl Node {
         let rafts = self.groups.values().filter_map(|group| group.raft.deadline()).min();
         let checkpoint = self.checkpoint.dirty_since.filter(|_| self.checkpoint.under_way.is_none());
         let checkpoint = checkpoint.map(|since| since.after(self.config.checkpoint_interval));
-        [rafts, checkpoint, Some(self.sweep.due())].into_iter().flatten().min()
+        let remote = self.remote.values().map(|remote| remote.until).min();
+        let slow = self.reads.values().filter_map(|reading| reading.slow_at).min();
+        let steward = self.config.steward_interval.map(|_| self.steward_due);
+        let mover = Some(self.mover.due());
+        let swim = self.swim.as_ref().and_then(Swim::deadline);
+        [swim, rafts, checkpoint, remote, slow, steward, mover, Some(self.sweep.due())].into_iter().flatten().min()
     }
 
     fn on_deadline(&mut self, out: &mut Vec<Effect>) {
@@ -189,10 +261,36 @@ impl Node {
         for id in ids {
             self.step_group(id, raft::Event::Deadline, out);
         }
+        self.step_swim(swim::Event::Deadline, out);
+        self.expire_remote(out);
+        self.hedge_slow_reads(out);
         self.sweep_if_due(out);
+        self.keep_members(out);
+        self.keep_places(out);
     }
 
-    fn on_peer(&mut self, from: NodeId, group: GroupId, message: raft::Message, out: &mut Vec<Effect>) {
+    fn on_peer(&mut self, from: NodeId, message: PeerMessage, out: &mut Vec<Effect>) {
+        self.sweep.note_heard(from);
+        if self.doubtful.remove(&from) {
+            out.push(Effect::Trace(Trace::Note(format!("node {from} is heard again"))));
+        }
+        if self.greeted.insert(from) && self.topology.epoch > 0 {
+            let members = Members::of(&self.topology);
+            out.push(Effect::Send { to: from, message: PeerMessage::Members(members) });
+        }
+        match message {
+            PeerMessage::Members(members) if members.epoch > self.topology.epoch => out.push(Effect::Members(members)),
+            PeerMessage::Members(_) => {}
+            PeerMessage::Raft { group, message } => self.on_raft(from, group, message, out),
+            PeerMessage::Shard(order) => self.on_shard_order(from, order, out),
+            PeerMessage::ShardAnswer { ticket, outcome } => self.on_shard_answer(from, ticket, outcome, out),
+            PeerMessage::Swim(message) => self.step_swim(swim::Event::Receive { from, message }, out),
+            PeerMessage::Pins { ask, versions } => self.on_pins(from, ask, versions, out),
+            PeerMessage::Pinned { ask, versions } => self.on_pinned(from, ask, versions, out),
+        }
+    }
+
+    fn on_raft(&mut self, from: NodeId, group: GroupId, message: raft::Message, out: &mut Vec<Effect>) {
         if self.groups.contains_key(&group) {
             self.step_group(group, raft::Event::Receive { from, message }, out);
         } else {
@@ -255,8 +353,8 @@ impl Node {
                 Output::Apply(entries) => out.push(Effect::Apply { group, entries }),
                 Output::Install(snapshot) => out.push(Effect::InstallSnapshot { group, snapshot }),
                 Output::Answered { id, answer } => self.on_answered(id, answer, out),
-                Output::Changed { id } => self.on_changed(id, out),
-                Output::TransferBegun { id } => self.on_transfer_begun(id, out),
+                Output::Changed { id } => self.answer_operator(id, Reply::Changed, out),
+                Output::TransferBegun { id } => self.answer_operator(id, Reply::TransferBegun, out),
                 Output::Refused { id, reason } => self.on_refused(id, reason, out),
                 Output::Readable { id } => self.on_readable(id, out),
                 Output::Trace(trace) => out.push(Effect::Trace(trace)),
@@ -266,7 +364,9 @@ impl Node {
 
     fn on_raft_order(&mut self, group: GroupId, order: raft::Effect, out: &mut Vec<Effect>) {
         match order {
-            raft::Effect::Send { to, message } => out.push(Effect::Send { to, group, message }),
+            raft::Effect::Send { to, message } => {
+                out.push(Effect::Send { to, message: PeerMessage::Raft { group, message } });
+            }
             raft::Effect::Persist { id, hard_state, entries } => {
                 self.step_log(log::Event::Append { group, id, hard_state, entries }, out);
             }
@@ -289,8 +389,9 @@ impl Node {
         let mut outputs = Vec::new();
         let group = self.groups.get_mut(&id).expect("only groups of this node are applied");
         group.on_applied(self.now.time, through, answers, &mut outputs);
-        if id == GroupId::REGION {
-            self.sweep.note_applied();
+        match id {
+            GroupId::GLOBAL => self.refresh_topology(out),
+            _ => self.sweep.note_applied(),
         }
         self.on_outputs(id, outputs, out);
     }
@@ -300,6 +401,9 @@ impl Node {
         let group = self.groups.get_mut(&id).expect("only groups of this node are installed");
         group.on_installed(position, &mut outputs);
         self.on_outputs(id, outputs, out);
+        if id == GroupId::GLOBAL {
+            self.refresh_topology(out);
+        }
         self.step_group(id, raft::Event::SnapshotInstalled { position }, out);
     }
 
@@ -388,6 +492,10 @@ impl Node {
             writes: self.writes.len(),
             opens: self.opens.len(),
             undecided: self.stores.values().map(|store| store.undecided().count()).sum(),
+            topology: self.topology.clone(),
+            placement: self.placement.as_ref().map_or(0, |placement| placement.epoch),
+            doubtful: self.topology.nodes.keys().copied().filter(|node| !self.is_trusted(*node)).collect(),
+            moved: self.mover.figures(),
         }
     }
 }

@@ -8,13 +8,16 @@
 use super::Node;
 use super::clients::{self, Proposer, Work, reply, unavailable};
 use super::event::{DiskUser, Effect, Fatal, Task};
+use super::peer::ShardTicket;
+use super::reading::ReadId;
+use super::remote::PeerWait;
 use super::request::{Reply, Target, Unavailable};
 use crate::disk::DiskError;
-use crate::read::{self, Read};
+use crate::read;
 use crate::shards::{self, Ticket};
-use crate::state::{Body, Object, Place};
-use crate::stripe::{self, DataKey, OpenError, STRIPE_SIZE, StripeId, WrappedKey};
-use crate::types::{DriveId, GroupId, RequestId, Trace, VersionId};
+use crate::state::{Object, QueuePlace};
+use crate::stripe::{self, DataKey, WrappedKey};
+use crate::types::{DriveId, GroupId, NodeId, RequestId, Trace, VersionId};
 use crate::write::{self, Write};
 use alloc::format;
 use alloc::vec::Vec;
@@ -35,14 +38,24 @@ pub(super) enum TicketUse {
         index: u32,
     },
     Load {
-        read: RequestId,
+        read: ReadId,
         position: u8,
     },
     /// Shards that nobody waits for.
     Discard,
+    /// A copy of the mover.
+    Move {
+        id: u64,
+    },
+    /// Another node ordered it.
+    Peer {
+        node: NodeId,
+        name: ShardTicket,
+        wait: PeerWait,
+    },
     /// Shards of a body in the reclaim queue.
     Reclaim {
-        version: VersionId,
+        place: QueuePlace,
     },
 }
 
@@ -61,21 +74,22 @@ impl Node {
     // Writing.
 
     pub(super) fn on_begin_write(&mut self, id: RequestId, out: &mut Vec<Effect>) {
+        if !self.is_topology_confirmed() {
+            unavailable(id, Unavailable::NotLeader { leader: None }, out);
+            return;
+        }
         let (version, key, wrapped) = self.fresh_body();
-        let profile = self.config.profile;
-        let drives = self.choose_drives(usize::from(profile.data) + usize::from(profile.parity));
+        let (profile, drives) = match self.place(version) {
+            Ok(placed) => placed,
+            Err(why) => {
+                unavailable(id, Unavailable::TooFewDrives(format!("{why}")), out);
+                return;
+            }
+        };
         let planted = self.config.planted;
         self.writes.insert(id, Write::new(write::Begin { version, key, wrapped, profile, drives, planted }));
         self.alive.insert(version);
         reply(id, Reply::Begun, out);
-    }
-
-    /// Drives for a new body, from a random one on, so that all drives share the load.
-    fn choose_drives(&mut self, count: usize) -> Vec<DriveId> {
-        assert!(count <= self.stores.len(), "the profile needs at most one drive for each position");
-        let first = self.rng.next_u64() % self.stores.len() as u64;
-        let first = usize::try_from(first).expect("the rest is less than a usize");
-        self.stores.keys().copied().cycle().skip(first).take(count).collect()
     }
 
     pub(super) fn on_write_stripe(
@@ -119,7 +133,7 @@ impl Node {
                 }
                 write::Effect::Put { drive, key, expires, record } => {
                     let ticket = self.ticket(TicketUse::Put { write: id, index: key.stripe });
-                    self.step_store(drive, shards::Event::Put { ticket, key, expires, record }, out);
+                    self.step_drive(drive, shards::Event::Put { ticket, key, expires, record }, out);
                 }
                 write::Effect::Accepted { request } => reply(request, Reply::StripeStored, out),
                 write::Effect::Rejected { request, why } => unavailable(request, rejected(why), out),
@@ -166,7 +180,7 @@ impl Node {
         self.alive.remove(&version);
         for &drive in drives {
             if decided {
-                self.step_store(drive, shards::Event::Commit { version }, out);
+                self.step_drive(drive, shards::Event::Commit { version }, out);
             } else {
                 self.discard(drive, version, out);
             }
@@ -176,104 +190,7 @@ impl Node {
     /// Removes shards that can never be decided (`OBJ-2`).
     pub(super) fn discard(&mut self, drive: DriveId, version: VersionId, out: &mut Vec<Effect>) {
         let ticket = self.ticket(TicketUse::Discard);
-        self.step_store(drive, shards::Event::Delete { ticket, version }, out);
-    }
-
-    // Reading.
-
-    pub(super) fn on_read_stripe(
-        &mut self,
-        id: RequestId,
-        open: RequestId,
-        body: u32,
-        stripe: u32,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(opened) = self.opens.get(&open) else {
-            unavailable(id, Unavailable::UnknownHandle, out);
-            return;
-        };
-        let Some(body) = opened.object.bodies.get(body as usize).cloned() else {
-            unavailable(id, Unavailable::Misuse("the object has no such body"), out);
-            return;
-        };
-        let Some(length) = stripe_length(&body, stripe) else {
-            unavailable(id, Unavailable::Misuse("the body has no such stripe"), out);
-            return;
-        };
-        match stripe::unwrap_key(&self.config.root_key, body.version, &body.key) {
-            Ok(key) => self.read_body(id, body, key, stripe, length, out),
-            Err(error) => clients::damaged(id, &error, out),
-        }
-    }
-
-    fn read_body(&mut self, id: RequestId, body: Body, key: DataKey, index: u32, length: u32, out: &mut Vec<Effect>) {
-        let version = body.version;
-        match body.place {
-            Place::Inline(sealed) => {
-                let work = self.begin_work(Work::OpenInline { client: id });
-                out.push(Effect::Compute { work, task: Task::OpenInline { version, key, sealed } });
-            }
-            Place::Striped { profile, drives } => {
-                let id_of_stripe = StripeId { version, index };
-                let open = stripe::Open { id: id_of_stripe, key, profile, length, records: Vec::new() };
-                let mut effects = Vec::new();
-                let read = Read::new(open, drives, &mut effects);
-                self.reads.insert(id, read);
-                self.on_read_effects(id, effects, out);
-            }
-        }
-    }
-
-    pub(super) fn on_stripe_opened(
-        &mut self,
-        read: RequestId,
-        opened: Result<stripe::Opened, OpenError>,
-        out: &mut Vec<Effect>,
-    ) {
-        self.step_read(read, read::Event::Opened(opened), out);
-    }
-
-    fn step_read(&mut self, id: RequestId, event: read::Event, out: &mut Vec<Effect>) {
-        let read = self.reads.get_mut(&id).expect("a read lives until it is done or failed");
-        let mut effects = Vec::new();
-        read.step(event, &mut effects);
-        self.on_read_effects(id, effects, out);
-    }
-
-    fn on_read_effects(&mut self, id: RequestId, effects: Vec<read::Effect>, out: &mut Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                read::Effect::Load { drive, key } => {
-                    let ticket = self.ticket(TicketUse::Load { read: id, position: key.position });
-                    self.step_store(drive, shards::Event::Get { ticket, key }, out);
-                }
-                read::Effect::Open(open) => {
-                    let work = self.begin_work(Work::OpenStripe { read: id });
-                    out.push(Effect::Compute { work, task: Task::Open(open) });
-                }
-                read::Effect::Done { plaintext, damaged } => {
-                    self.reads.remove(&id);
-                    if !damaged.is_empty() {
-                        let note = format!("a stripe was read without its positions {damaged:?}");
-                        out.push(Effect::Trace(Trace::Suspect(note)));
-                    }
-                    reply(id, Reply::Stripe(plaintext), out);
-                }
-                read::Effect::Failed { why } => {
-                    self.reads.remove(&id);
-                    unavailable(id, Unavailable::Damaged(why), out);
-                }
-            }
-        }
-    }
-
-    pub(super) fn on_close(&mut self, id: RequestId, open: RequestId, out: &mut Vec<Effect>) {
-        // The client may leave before its open is answered: nobody would close what is opened after that.
-        self.opening.remove(&open);
-        self.opens.remove(&open);
-        reply(id, Reply::Closed, out);
-        self.reclaim_unpinned(out);
+        self.step_drive(drive, shards::Event::Delete { ticket, version }, out);
     }
 
     // The shard stores.
@@ -294,22 +211,19 @@ impl Node {
         self.on_store_effects(drive, effects, out);
     }
 
-    /// A row names a drive that the node was started without: its shards are lost to this process, not deleted.
-    fn on_missing_drive(&mut self, drive: DriveId, event: shards::Event, out: &mut Vec<Effect>) {
-        match event {
-            shards::Event::Get { ticket, .. } => {
-                self.on_store_effects(drive, [shards::Effect::Loaded { ticket, record: None }].into(), out);
-            }
-            shards::Event::Put { ticket, .. } => {
-                let error = DiskError::Missing;
-                self.on_store_effects(drive, [shards::Effect::Refused { ticket, error }].into(), out);
-            }
-            shards::Event::Delete { ticket, .. } => {
-                self.on_store_effects(drive, [shards::Effect::Deleted { ticket }].into(), out);
-            }
-            shards::Event::Commit { .. } => {}
-            shards::Event::Disk { .. } => panic!("a drive that is not there has ended an order"),
-        }
+    /// A row names a drive that is nowhere: its shards are lost, not deleted. A node that has not yet heard who belongs to the
+    /// cluster knows nothing of the sort; to it the drive is out of reach.
+    pub(super) fn on_missing_drive(&mut self, drive: DriveId, event: shards::Event, out: &mut Vec<Effect>) {
+        let (ticket, outcome) = match event {
+            shards::Event::Get { ticket, .. } | shards::Event::Delete { ticket, .. } => (ticket, Ok(None)),
+            shards::Event::Put { ticket, .. } => (ticket, Err(DiskError::Missing)),
+            shards::Event::Commit { .. } => return,
+            shards::Event::Disk { .. } => panic!("drive {drive} is not there and has ended an order"),
+        };
+        // CLUSTER-4, and numbers that this node has not heard of yet.
+        let is_known = self.is_topology_confirmed() && self.topology.is_numbered(drive);
+        let outcome = if is_known { outcome } else { Err(DiskError::Unreachable) };
+        self.on_ticket(ticket, outcome, out);
     }
 
     pub(super) fn on_store_effects(&mut self, drive: DriveId, effects: Vec<shards::Effect>, out: &mut Vec<Effect>) {
@@ -332,19 +246,28 @@ impl Node {
         }
     }
 
-    fn on_ticket(&mut self, ticket: Ticket, outcome: Result<Option<Bytes>, DiskError>, out: &mut Vec<Effect>) {
+    pub(super) fn on_ticket(
+        &mut self,
+        ticket: Ticket,
+        outcome: Result<Option<Bytes>, DiskError>,
+        out: &mut Vec<Effect>,
+    ) {
         let purpose = self.tickets.remove(&ticket).expect("a store answers each ticket once");
         match (purpose, outcome) {
             (TicketUse::Put { write, index }, Ok(_)) => self.step_write(write, write::Event::Stored { index }, out),
             (TicketUse::Put { write, index }, Err(error)) => {
                 self.step_write(write, write::Event::NotStored { index, error }, out);
             }
-            (TicketUse::Load { read, position }, outcome) => {
-                let record = outcome.ok().flatten();
+            (TicketUse::Load { read, position }, Ok(record)) => {
                 self.step_read(read, read::Event::Loaded { position, record }, out);
             }
+            (TicketUse::Load { read, position }, Err(_)) => {
+                self.step_read(read, read::Event::Silent { position }, out);
+            }
             (TicketUse::Discard, _) => {}
-            (TicketUse::Reclaim { version }, outcome) => self.on_reclaim_deleted(version, outcome.is_ok(), out),
+            (TicketUse::Move { id }, outcome) => self.on_move_stored(id, outcome.is_ok(), out),
+            (TicketUse::Peer { node, name, wait }, outcome) => self.answer_peer(node, name, wait, outcome, out),
+            (TicketUse::Reclaim { place }, outcome) => self.on_reclaim_deleted(place, outcome.is_ok(), out),
         }
     }
 }
@@ -354,17 +277,11 @@ fn refuse_unanswered(ended: &Write, out: &mut Vec<Effect>) {
     ended.unanswered().for_each(|stripe| unavailable(stripe, Unavailable::UnknownHandle, out));
 }
 
-/// Bytes of plaintext in a stripe of a body; `None` when the body has no such stripe.
-fn stripe_length(body: &Body, stripe: u32) -> Option<u32> {
-    let start = u64::from(stripe) * STRIPE_SIZE as u64;
-    let left = body.size.checked_sub(start).filter(|left| *left > 0)?;
-    u32::try_from(left.min(STRIPE_SIZE as u64)).ok()
-}
-
 fn rejected(why: write::Rejection) -> Unavailable {
     match why {
         write::Rejection::Misuse(misuse) => Unavailable::Misuse(misuse),
         write::Rejection::Disk(DiskError::Full) => Unavailable::DiskFull,
+        write::Rejection::Disk(error @ DiskError::Unreachable) => Unavailable::Unreachable(format!("{error}")),
         write::Rejection::Disk(error @ (DiskError::Missing | DiskError::Io(_))) => {
             Unavailable::Disk(format!("{error}"))
         }

@@ -4,12 +4,14 @@
 //! A client of objects moves bytes stripe by stripe, each a request, so that backpressure is simply the number of
 //! requests it keeps open.
 
+use super::mover::Moved;
 use crate::raft;
 use crate::shards::Usage;
 use crate::state::{
     Answer, ETag, Md5, Metadata, Object, ObjectCondition, ObjectName, Operation, Query, QueryAnswer, Refusal,
     SessionStamp,
 };
+use crate::topology::Topology;
 use crate::types::{DriveId, GroupId, LogIndex, NodeId, RequestId, Term, VersionId};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -99,12 +101,16 @@ pub enum Unavailable {
     Uncertain,
     /// The members cannot be changed, or the lead not transferred, in this way or at this time. Nothing happened.
     Change(raft::ChangeRefusal),
+    /// Too few drives are alive for a body to be safe. Nothing was decided.
+    TooFewDrives(String),
     /// A drive is full. Nothing was decided.
     DiskFull,
     /// A drive refused the write, in its words. Nothing was decided.
     Disk(String),
     /// Too many shards of a stripe are missing or damaged. Nothing false was returned.
     Damaged(String),
+    /// Too few of the drives that have a stripe's shards answer. Nothing false was returned; try again later.
+    Unreachable(String),
     /// No such write or open object: it was closed, or expired.
     UnknownHandle,
     /// The request contradicts itself (stripe too large, decided before all stripes are stored, gap in the stripes).
@@ -126,6 +132,14 @@ pub struct Status {
     pub opens: usize,
     /// Shard versions not known to be decided, and reclaim work waiting.
     pub undecided: usize,
+    /// The nodes of the cluster, as this one knows them.
+    pub topology: Topology,
+    /// The epoch of the placement in force, 0 for none.
+    pub placement: u64,
+    /// Shards that this node has moved and repaired.
+    pub moved: Moved,
+    /// Nodes that this one does not reach.
+    pub doubtful: Vec<NodeId>,
 }
 
 /// One replica of a group.

@@ -70,8 +70,14 @@ fn a_lost_drive_is_read_around_and_two_are_said_to_be_too_many() {
     let mut world = world.crash();
     assert_eq!(world.get("a").as_deref(), Ok(&bytes[..]));
     assert!(!world.suspects.is_empty(), "an operator hears of the positions that are missing");
+    assert!(world.status().moved.repaired > 0, "what was missing is written again");
 
+    // So the loss of another drive is read around as well; that of two at once is not.
     world.lose_drive(DriveId(2));
+    let mut world = world.crash();
+    assert_eq!(world.get("a").as_deref(), Ok(&bytes[..]));
+    world.lose_drive(DriveId(0));
+    world.lose_drive(DriveId(1));
     let mut world = world.crash();
     let (open, size) = world.open("a").expect("its row is there");
     assert!(matches!(world.read(open, size), Err(Unavailable::Damaged(_))));

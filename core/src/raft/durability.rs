@@ -87,7 +87,11 @@ fn vouches_after(message: &Message, last: LogIndex) -> bool {
         | Message::RequestVoteResponse { .. }
         | Message::AppendEntries { .. }
         | Message::InstallSnapshot { .. }
-        | Message::TimeoutNow { .. } => false,
+        | Message::TimeoutNow { .. }
+        | Message::Forward { .. }
+        | Message::ForwardResponse { .. }
+        | Message::ReadIndex { .. }
+        | Message::ReadIndexResponse { .. } => false,
     }
 }
 

@@ -215,14 +215,14 @@ impl Raft {
     ) {
         self.enter_term(term, None);
         let election_at = self.random_election_at(now);
-        self.change_role(RoleState::Follower { following, election_at }, out);
+        self.change_role(RoleState::Follower { following, election_at }, now, out);
     }
 
     /// Asks whether it would win, without raising its term (thesis §9.6).
     fn become_pre_candidate(&mut self, now: Time, out: &mut Vec<Effect>) {
         let election_at = self.random_election_at(now);
         let granted = BTreeSet::from([self.config.node]);
-        self.change_role(RoleState::PreCandidate { granted, election_at }, out);
+        self.change_role(RoleState::PreCandidate { granted, election_at }, now, out);
         if self.is_sole_voter() {
             self.become_candidate(Campaign::Patience, now, out);
             return;
@@ -237,7 +237,7 @@ impl Raft {
         self.enter_term(Term(self.hard_state.term.0 + 1), Some(self.config.node));
         let ballot = self.durability.hard_state;
         let election_at = self.random_election_at(now);
-        self.change_role(RoleState::Candidate { granted: BTreeSet::new(), ballot, election_at }, out);
+        self.change_role(RoleState::Candidate { granted: BTreeSet::new(), ballot, election_at }, now, out);
         let (term, last_log) = (self.hard_state.term, self.log.last());
         let message = Message::RequestVote { term, last_log, handover: campaign == Campaign::Handover };
         for to in self.electors() {
@@ -258,7 +258,7 @@ impl Raft {
             change: None,
             transfer: None,
         };
-        self.change_role(RoleState::Leader(Box::new(leader)), out);
+        self.change_role(RoleState::Leader(Box::new(leader)), now, out);
         self.append_own(Payload::Noop, out);
         for to in self.peers() {
             self.send_append(to, out);
@@ -277,7 +277,7 @@ impl Raft {
     }
 
     /// The one place where the role changes.
-    fn change_role(&mut self, next: RoleState, out: &mut Vec<Effect>) {
+    fn change_role(&mut self, next: RoleState, now: Time, out: &mut Vec<Effect>) {
         let role = next.role();
         assert!(self.role.may_become(role), "a {:?} cannot become a {role:?}", self.role());
         let (role_before, leader_before) = (self.role(), self.leader());
@@ -293,6 +293,9 @@ impl Raft {
             RoleState::Candidate { .. } => self.durability.drop_held(),
             RoleState::Follower { .. } | RoleState::PreCandidate { .. } => {}
         }
+        if role != role_before || leader != leader_before {
+            self.reroute(now, out);
+        }
     }
 
     /// Whether a leader of `term` (at least the own) is believed; from then on it is followed and patience starts anew.
@@ -301,6 +304,10 @@ impl Raft {
         if is_second {
             self.suspects += 1; // RAFT-1 says that this does not happen.
             return false;
+        }
+        if term > self.hard_state.term {
+            // The same leader in another term is another leader: what it said in the old one is void.
+            self.become_follower(term, None, now, out);
         }
         self.become_follower(term, Some(Following { leader, heard: now }), now, out);
         true

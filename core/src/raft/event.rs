@@ -32,6 +32,9 @@ pub struct Config {
     pub tail_entries_max: u64,
     /// Most bytes of payload proposed and not yet committed; more is refused with `Busy`.
     pub uncommitted_bytes_max: usize,
+    /// How long a command or a read of a replica that does not lead may wait for the leader to take it. With zero it is
+    /// refused at once.
+    pub forward_patience: Duration,
     /// Planted bugs, all off in production.
     pub planted: Planted,
 }
@@ -128,7 +131,7 @@ pub enum Effect {
     /// The log restarts after a snapshot: entries up to `base`, and also everything after it that does not follow
     /// from it, are void. Ends in `Persisted`.
     Reset { id: PersistId, base: LogPosition },
-    /// The command stands at this place in the log. It counts only when it is committed there with this term. That is
+    /// The command stands at this place in the log, of this replica or of its leader. It counts only when it is committed there with this term. That is
     /// the last word on it: when the replica ceases to lead, whatever is not committed has an unknown end.
     Proposed { id: RequestId, position: LogPosition },
     /// The read may be answered once the state machine has applied `index`.

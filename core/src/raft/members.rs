@@ -25,6 +25,7 @@ use super::{Raft, RoleState};
 use crate::membership::NODES_MAX;
 use crate::types::{Entry, LogIndex, LogPosition, Membership, NodeId, Payload, RequestId, Time};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// A learner may become a voter when it lacks at most so many entries of the leader's log: few enough to send while clients
 /// wait, for until it has them it can stand in the way of a commit.
@@ -94,6 +95,16 @@ impl Raft {
             }
             RoleState::Follower { .. } | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => Vec::new(),
         }
+    }
+
+    /// Followers that have not answered for `patience`; nobody unless this replica leads.
+    pub fn silent(&self, now: Time, patience: Duration) -> impl Iterator<Item = NodeId> {
+        let peers = match &self.role {
+            RoleState::Leader(leader) => Some(&leader.peers),
+            RoleState::Follower { .. } | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => None,
+        };
+        let silent = move |progress: &Progress| now >= progress.heard.after(patience);
+        peers.into_iter().flatten().filter(move |(_, progress)| silent(progress)).map(|(peer, _)| *peer)
     }
 
     /// Whether this replica votes in its own membership.
@@ -205,7 +216,7 @@ impl Raft {
         }
         self.append_own(Payload::Membership(next), out);
         for to in self.peers() {
-            self.resume(to, out);
+            self.prompt(to, out);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::types::{Entry, LogIndex, LogPosition, Payload, Snapshot, Term};
 use alloc::vec::Vec;
+use bytes::Bytes;
 
 /// A message between two replicas of one group. `term` is the sender's, except where a field says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,34 @@ pub enum Message {
     InstallSnapshotResponse { term: Term, matched: LogIndex },
     /// The leader wants the receiver to take over (thesis §3.10).
     TimeoutNow { term: Term },
+    /// A command of a follower's client, for the leader of `term`.
+    Forward { term: Term, ask: Ask, command: Bytes },
+    /// What became of a forwarded command. `term` is the one of the question.
+    ForwardResponse { term: Term, ask: Ask, outcome: ForwardOutcome },
+    /// A follower's client reads: which index must have been applied (thesis §6.4)? For the leader of `term`.
+    ReadIndex { term: Term, ask: Ask },
+    /// The index, after a quorum confirmed the lead.
+    ReadIndexResponse { term: Term, ask: Ask, index: LogIndex },
+}
+
+/// Names a question that one replica puts to another, for ever (`RAFT-19`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The life of the asking replica: 64 bits of chance.
+    pub life: u64,
+    /// Counts its questions.
+    pub number: u64,
+}
+
+/// What a leader did with a forwarded command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardOutcome {
+    /// It stands here in the log, in the term of the question.
+    Proposed(LogIndex),
+    /// Too many commands wait already. Nothing happened.
+    Busy,
+    /// The receiver does not lead that term, or does not any more.
+    NotTaken,
 }
 
 /// How a follower answers an append.
@@ -55,7 +84,11 @@ impl Message {
             | Message::AppendEntriesResponse { term, .. }
             | Message::InstallSnapshot { term, .. }
             | Message::InstallSnapshotResponse { term, .. }
-            | Message::TimeoutNow { term } => term,
+            | Message::TimeoutNow { term }
+            | Message::Forward { term, .. }
+            | Message::ForwardResponse { term, .. }
+            | Message::ReadIndex { term, .. }
+            | Message::ReadIndexResponse { term, .. } => term,
         }
     }
 
@@ -91,7 +124,11 @@ impl Message {
             | Message::RequestVoteResponse { .. }
             | Message::AppendEntriesResponse { .. }
             | Message::InstallSnapshotResponse { .. }
-            | Message::TimeoutNow { .. } => true,
+            | Message::TimeoutNow { .. }
+            | Message::Forward { .. }
+            | Message::ForwardResponse { .. }
+            | Message::ReadIndex { .. }
+            | Message::ReadIndexResponse { .. } => true,
         }
     }
 }

@@ -30,6 +30,7 @@
 //!   itself out, and steps down when its membership is committed (thesis §4.2.2).
 //! - `RAFT-17`: a leader that hands over takes no proposals (thesis §3.10).
 //! - `RAFT-18`: only a replica that was asked by its own leader campaigns past a live leader.
+//! - `RAFT-19`, `RAFT-20`: what a follower asks of its leader, and hears, see `forward`.
 //!
 //! A replica trusts its own disk, checked by whoever recovered it, and asserts. It does not trust a message: one that
 //! cannot come from a correct replica is counted in [`Raft::suspect_messages`] and dropped. It does hear nodes that are not in
@@ -41,6 +42,7 @@ mod durability;
 mod election;
 pub mod event;
 mod following;
+mod forward;
 mod log_view;
 mod members;
 pub mod message;
@@ -54,13 +56,14 @@ mod tests;
 mod transfer;
 
 pub use event::{Change, ChangeRefusal, Config, Effect, Event, Refusal, Restored, Role};
-pub use message::{AppendOutcome, Message};
+pub use message::{AppendOutcome, Ask, ForwardOutcome, Message};
 
 use crate::types::{Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Term, Time};
 use alloc::vec::Vec;
 use core::time::Duration;
 use durability::Durability;
 use election::Campaign;
+use forward::Forward;
 use log_view::LogView;
 use members::Memberships;
 use rand_chacha::ChaCha8Rng;
@@ -95,6 +98,7 @@ pub struct Raft {
     compacted: LogIndex,
     /// The durable log may hold entries that the state machine's snapshot has overtaken: restart it first.
     reset_pending: bool,
+    forward: Forward,
     suspects: u64,
 }
 
@@ -116,8 +120,11 @@ impl Raft {
         let last = log.last();
         assert!(applied >= base.index, "applied {applied} lies before the log's base {}", base.index);
         assert!(applied <= last.index, "applied {applied} lies after the log's end {}: reconcile first", last.index);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let forward = Forward::new(random.next_u64()); // RAFT-19
         let mut raft = Raft {
-            random: ChaCha8Rng::seed_from_u64(seed),
+            random,
+            forward,
             hard_state,
             commit: applied,
             delivered: applied,
@@ -155,8 +162,8 @@ impl Raft {
             Event::Deadline => self.on_deadline(now, out),
             Event::Receive { from, message } => self.on_receive(from, message, now, out),
             Event::Persisted { id } => self.on_persisted(id, now, out),
-            Event::Propose { id, command } => self.on_propose(id, command, out),
-            Event::Read { id } => self.on_read(id, out),
+            Event::Propose { id, command } => self.on_propose(id, command, now, out),
+            Event::Read { id } => self.on_read(id, now, out),
             Event::Change { id, change } => self.on_change(id, &change, now, out),
             Event::Transfer { id, to } => self.on_transfer(id, to, now, out),
             Event::SnapshotTaken { snapshot } => self.on_snapshot_taken(&snapshot, now, out),
@@ -169,6 +176,10 @@ impl Raft {
 
     /// When the replica wants [`Event::Deadline`]. `None` when only other events can change it.
     pub fn deadline(&self) -> Option<Time> {
+        [self.role_deadline(), self.forward.deadline()].into_iter().flatten().min()
+    }
+
+    fn role_deadline(&self) -> Option<Time> {
         match &self.role {
             // RAFT-16: all that time does to such a replica is that it forgets its leader.
             RoleState::Follower { following, election_at } if !self.may_campaign() => following.map(|_| *election_at),
@@ -245,7 +256,8 @@ impl Raft {
     }
 
     fn on_deadline(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        self.expire_forwards(now, out);
+        if self.role_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         match &self.role {
@@ -287,6 +299,10 @@ impl Raft {
                 }
             }
             Message::TimeoutNow { term } => self.on_timeout_now(from, term, now, out),
+            Message::Forward { term, ask, command } => self.on_forward(from, term, ask, command, out),
+            Message::ForwardResponse { term, ask, outcome } => self.on_forward_response(term, ask, outcome, out),
+            Message::ReadIndex { term, ask } => self.on_read_index(from, term, ask, out),
+            Message::ReadIndexResponse { ask, index, .. } => self.on_read_index_response(ask, index, out),
         }
     }
 

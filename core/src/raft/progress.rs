@@ -7,6 +7,7 @@
 //!
 //! - `RAFT-8` (the leader's half): `matched` only grows, and only by what the follower said is durable.
 
+use super::forward::Forwards;
 use super::message::AppendOutcome;
 use crate::types::{LogIndex, Time};
 use alloc::collections::VecDeque;
@@ -22,6 +23,12 @@ pub(super) struct Progress {
     pub(super) heard: Time,
     /// The latest ReadIndex round that the follower answered.
     pub(super) round: u64,
+    /// The last entry that the follower waits for on behalf of its own clients.
+    pub(super) asked: LogIndex,
+    /// The last commit index that it was sent with entries, or because it waits.
+    pub(super) told: LogIndex,
+    /// The commands that it handed over.
+    pub(super) forwards: Forwards,
     /// How to send.
     pub(super) state: ProgressState,
 }
@@ -39,7 +46,16 @@ pub(super) enum ProgressState {
 
 impl Progress {
     pub(super) fn new(next: LogIndex, now: Time) -> Progress {
-        Progress { matched: LogIndex(0), next, heard: now, round: 0, state: ProgressState::Probe }
+        Progress {
+            matched: LogIndex(0),
+            next,
+            heard: now,
+            round: 0,
+            asked: LogIndex(0),
+            told: LogIndex(0),
+            forwards: Forwards::default(),
+            state: ProgressState::Probe,
+        }
     }
 
     /// Whether another append with entries may leave.

@@ -9,10 +9,11 @@
 //!
 //! Not here: waiting until the state machine has applied the index.
 
-use super::event::{Effect, Refusal};
+use super::event::Effect;
+use super::message::{Ask, Message};
 use super::{Raft, RoleState};
 use crate::planted::planted;
-use crate::types::{LogIndex, RequestId};
+use crate::types::{LogIndex, NodeId, RequestId, Time};
 use alloc::vec::Vec;
 
 /// Reads that a leader has not answered.
@@ -21,7 +22,7 @@ pub(super) struct Reads {
     /// The round under way.
     round: Option<Round>,
     /// Reads that wait for the next round.
-    waiting: Vec<RequestId>,
+    waiting: Vec<Reader>,
 }
 
 #[derive(Debug)]
@@ -29,24 +30,42 @@ struct Round {
     number: u64,
     /// What was committed when the round began.
     index: LogIndex,
-    ids: Vec<RequestId>,
+    readers: Vec<Reader>,
+}
+
+/// Who reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reader {
+    /// A client of this node.
+    Own(RequestId),
+    /// A client of another replica, which asks for it.
+    Peer(NodeId, Ask),
 }
 
 impl Reads {
-    /// All reads, oldest first.
+    /// All reads of this node's clients, oldest first. Other replicas hear of the next leader by themselves.
     pub(super) fn into_ids(self) -> impl Iterator<Item = RequestId> {
-        self.round.into_iter().flat_map(|round| round.ids).chain(self.waiting)
+        let readers = self.round.into_iter().flat_map(|round| round.readers).chain(self.waiting);
+        readers.filter_map(|reader| match reader {
+            Reader::Own(id) => Some(id),
+            Reader::Peer(..) => None,
+        })
     }
 }
 
 impl Raft {
-    pub(super) fn on_read(&mut self, id: RequestId, out: &mut Vec<Effect>) {
-        let leader = self.leader();
-        let RoleState::Leader(state) = &mut self.role else {
-            out.push(Effect::Refused { id, reason: Refusal::NotLeader { leader } });
-            return;
-        };
-        state.reads.waiting.push(id);
+    pub(super) fn on_read(&mut self, id: RequestId, now: Time, out: &mut Vec<Effect>) {
+        if self.is_leader() {
+            self.enqueue_read(Reader::Own(id), out);
+        } else {
+            self.forward(id, None, now, out);
+        }
+    }
+
+    /// A read for the next round.
+    pub(super) fn enqueue_read(&mut self, reader: Reader, out: &mut Vec<Effect>) {
+        let RoleState::Leader(state) = &mut self.role else { return };
+        state.reads.waiting.push(reader);
         self.start_round(out);
     }
 
@@ -58,8 +77,8 @@ impl Raft {
             return;
         }
         self.round += 1; // RAFT-9: never reused.
-        let ids = core::mem::take(&mut leader.reads.waiting);
-        leader.reads.round = Some(Round { number: self.round, index: self.commit, ids });
+        let readers = core::mem::take(&mut leader.reads.waiting);
+        leader.reads.round = Some(Round { number: self.round, index: self.commit, readers });
         for to in self.peers() {
             self.send_greeting(to, out);
         }
@@ -80,7 +99,17 @@ impl Raft {
             return;
         };
         let index = round.index;
-        out.extend(round.ids.into_iter().map(|id| Effect::ReadReady { id, index }));
+        let term = self.hard_state.term;
+        for reader in round.readers {
+            match reader {
+                Reader::Own(id) => out.push(Effect::ReadReady { id, index }),
+                Reader::Peer(to, ask) => {
+                    out.push(Effect::Send { to, message: Message::ReadIndexResponse { term, ask, index } });
+                    self.note_asked(to, index);
+                }
+            }
+        }
+        self.tell_commit(out);
         self.start_round(out);
     }
 }

@@ -20,27 +20,38 @@ use bytes::Bytes;
 const SNAPSHOT_PATIENCE: u32 = 8;
 
 impl Raft {
-    pub(super) fn on_propose(&mut self, id: RequestId, command: Bytes, out: &mut Vec<Effect>) {
-        let leader = self.leader();
-        let index = self.log.last().index.next();
-        let RoleState::Leader(state) = &mut self.role else {
-            out.push(Effect::Refused { id, reason: Refusal::NotLeader { leader } });
+    pub(super) fn on_propose(&mut self, id: RequestId, command: Bytes, now: Time, out: &mut Vec<Effect>) {
+        if !self.is_leader() {
+            self.forward(id, Some(command), now, out);
             return;
+        }
+        // The leader's own clients hear where their command stands before anything can come of it.
+        let at = out.len();
+        let effect = match self.take_command(command, out) {
+            Ok(position) => Effect::Proposed { id, position },
+            Err(reason) => Effect::Refused { id, reason },
         };
+        out.insert(at, effect);
+    }
+
+    /// Appends a command of whatever client, and says where it stands.
+    pub(super) fn take_command(&mut self, command: Bytes, out: &mut Vec<Effect>) -> Result<LogPosition, Refusal> {
+        let leader = self.leader();
+        let position = LogPosition { index: self.log.last().index.next(), term: self.hard_state.term };
+        let RoleState::Leader(state) = &mut self.role else { return Err(Refusal::NotLeader { leader }) };
         // A command larger than the limit is taken when it is alone, or it never would be.
         let bytes = state.uncommitted_bytes.saturating_add(command.len());
         let is_full = state.uncommitted_bytes > 0 && bytes > self.config.uncommitted_bytes_max;
         // RAFT-17
         if is_full || state.transfer.is_some() {
-            out.push(Effect::Refused { id, reason: Refusal::Busy });
-            return;
+            return Err(Refusal::Busy);
         }
         state.uncommitted_bytes = bytes;
-        out.push(Effect::Proposed { id, position: LogPosition { index, term: self.hard_state.term } });
         self.append_own(Payload::Command(command), out);
         for to in self.peers() {
             self.send_window(to, out);
         }
+        Ok(position)
     }
 
     /// RAFT-3: the leader's own entries only ever go to the end.
@@ -113,11 +124,12 @@ impl Raft {
             let Some(term) = self.log.term(index).filter(|_| is_due) else { return };
             let entries = self.log.batch(progress.next, self.config.append_bytes_max);
             progress.on_sent(entries.last().expect("a batch before the end has an entry").position.index);
+            progress.told = self.commit;
             self.send(to, LogPosition { index, term }, entries, out);
         }
     }
 
-    fn send(&self, to: NodeId, previous: LogPosition, entries: Vec<Entry>, out: &mut Vec<Effect>) {
+    pub(super) fn send(&self, to: NodeId, previous: LogPosition, entries: Vec<Entry>, out: &mut Vec<Effect>) {
         let (term, commit, round) = (self.hard_state.term, self.commit, self.round);
         out.push(Effect::Send { to, message: Message::AppendEntries { term, previous, entries, commit, round } });
     }
@@ -157,19 +169,30 @@ impl Raft {
         if hint.index < self.log.base().index { hint.index } else { self.log.agreement(hint.index, hint.term).index }
     }
 
-    /// Sends a follower what it needs next, of whatever kind.
+    /// Sends a follower that has just answered what it needs next, of whatever kind.
     pub(super) fn resume(&mut self, to: NodeId, out: &mut Vec<Effect>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.peers.get_mut(&to) else { return };
         let is_cut = self.log.term(progress.next.prev()).is_none();
         match &progress.state {
-            ProgressState::Snapshot { .. } => {}
             ProgressState::Probe | ProgressState::Replicate { .. } if is_cut => {
                 progress.become_snapshot();
                 self.take_snapshot(out);
             }
-            ProgressState::Probe => self.send_append(to, out),
-            ProgressState::Replicate { .. } => self.send_window(to, out),
+            ProgressState::Snapshot { .. } | ProgressState::Probe | ProgressState::Replicate { .. } => {
+                self.prompt(to, out);
+            }
+        }
+    }
+
+    /// Sends a follower entries, if it can take some. Not a snapshot: that is for one who has just answered, and has
+    /// therefore made the term durable.
+    pub(super) fn prompt(&mut self, to: NodeId, out: &mut Vec<Effect>) {
+        let RoleState::Leader(leader) = &self.role else { return };
+        match leader.peers.get(&to).map(|progress| &progress.state) {
+            Some(ProgressState::Snapshot { .. }) | None => {}
+            Some(ProgressState::Probe) => self.send_append(to, out),
+            Some(ProgressState::Replicate { .. }) => self.send_window(to, out),
         }
     }
 
@@ -187,6 +210,9 @@ impl Raft {
         self.deliver(out);
         self.start_round(out);
         self.settle_membership(now, out);
+        // A smaller quorum may have confirmed the round already, and nobody is left who would say so again.
+        self.finish_round(out);
+        self.tell_commit(out);
     }
 
     /// How much of the log a quorum has on disk.

@@ -28,7 +28,7 @@ fn profile(data: u8, parity: u8) -> Profile {
 }
 
 fn drives(profile: Profile) -> Vec<DriveId> {
-    (0..u16::from(profile.data + profile.parity)).map(DriveId).collect()
+    (0..u32::from(profile.data + profile.parity)).map(DriveId).collect()
 }
 
 fn open(profile: Profile, key: u8) -> Open {
@@ -70,7 +70,7 @@ struct Course {
 fn run(profile: Profile, key: u8, records: &[Option<Bytes>], order: Order) -> Course {
     let mut out = Vec::new();
     let drives = drives(profile);
-    let mut read = Read::new(open(profile, key), drives.clone(), &mut out);
+    let mut read = Read::new(open(profile, key), drives.clone(), Vec::new(), &mut out);
     let (mut asked, mut loading, mut opening) = (Vec::new(), Vec::new(), None);
     loop {
         for effect in core::mem::take(&mut out) {
@@ -91,7 +91,7 @@ fn run(profile: Profile, key: u8, records: &[Option<Bytes>], order: Order) -> Co
                     assert!(loading.is_empty() && out.is_empty());
                     return Course { asked, end: Ok((plaintext, damaged)) };
                 }
-                Effect::Failed { why } => {
+                Effect::Failed { why, .. } => {
                     assert!(loading.is_empty() && out.is_empty());
                     return Course { asked, end: Err(why) };
                 }
@@ -162,7 +162,7 @@ fn nothing_is_opened_while_a_drive_still_thinks() {
     let mut out = Vec::new();
     let profile = profile(2, 1);
     let records = records(profile, &[Missing, Good, Missing]);
-    let mut read = Read::new(open(profile, 1), drives(profile), &mut out);
+    let mut read = Read::new(open(profile, 1), drives(profile), Vec::new(), &mut out);
     assert_eq!(out.drain(..).count(), 2, "the data shards");
     read.step(Event::Loaded { position: 0, record: None }, &mut out);
     assert!(matches!(out[..], [Effect::Load { .. }]), "parity is asked for at once: {out:?}");

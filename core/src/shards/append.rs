@@ -332,6 +332,18 @@ impl Store {
     }
 
     /// The version is decided while shards of it wait or are on their way; false when there are none.
+    pub(super) fn has_pending_put(&self, version: VersionId) -> bool {
+        let queued = self.queue.iter().any(|item| matches!(item, Item::Put { key, .. } if key.version == version));
+        let placed = match &self.stage {
+            Stage::Writing(batch) | Stage::Syncing(batch) => batch
+                .placed
+                .iter()
+                .any(|record| matches!(&record.what, Placed::Put { key, .. } if key.version == version)),
+            Stage::Idle | Stage::Creating => false,
+        };
+        queued || placed
+    }
+
     pub(super) fn flag_pending_puts(&mut self, version: VersionId) -> bool {
         let mut any = false;
         for item in &mut self.queue {

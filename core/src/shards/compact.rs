@@ -136,7 +136,7 @@ impl Store {
                     .collect();
                 holders.into_iter().for_each(|holder| self.recheck(holder));
             }
-            Err(DiskError::Full | DiskError::Io(_)) => {
+            Err(DiskError::Full | DiskError::Unreachable | DiskError::Io(_)) => {
                 let extent = self.extents.get_mut(&sequence).expect("an extent being removed stays until then");
                 extent.phase = Phase::Closed;
                 extent.damage = Damage::Unread;

@@ -227,7 +227,7 @@ pub(super) fn encode_extent_header(config: &Config, sequence: u64) -> Bytes {
     rest.put_u32_le(FORMAT);
     rest.put_u64_le(sequence);
     rest.put_u128_le(config.cluster);
-    rest.put_u16_le(config.drive.0);
+    rest.put_u32_le(config.drive.0);
     let crc = CRC32C.checksum(&block[..CRC_AT]);
     block[CRC_AT..HEADER].copy_from_slice(&crc.to_le_bytes());
     block.freeze()
@@ -263,7 +263,7 @@ impl ExtentHeader {
         ExtentHeader::Sound {
             sequence: rest.get_u64_le(),
             cluster: rest.get_u128_le(),
-            drive: DriveId(rest.get_u16_le()),
+            drive: DriveId(rest.get_u32_le()),
         }
     }
 }

@@ -249,6 +249,13 @@ impl Store {
         self.index.undecided()
     }
 
+    /// Whether the version has a preparation here that expires after `asked`, durable or on its way.
+    #[must_use]
+    pub fn expires_after(&self, version: VersionId, asked: WallTime) -> bool {
+        let prepared = self.index.undecided().any(|known| known.version == version && known.expires > asked);
+        prepared || self.has_pending_put(version)
+    }
+
     /// Whether any shard of the version is here and durable.
     #[must_use]
     pub fn holds(&self, version: VersionId) -> bool {

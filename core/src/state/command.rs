@@ -3,8 +3,10 @@
 //! A [`Command`] is what a Raft entry carries. Its encoding is `postcard` behind a version byte; `docs/formats/` has
 //! the page and `state/tests.rs` the golden bytes. A [`Query`] never enters the log: it reads a consistent snapshot.
 
+use super::cluster::{ClusterOperation, ClusterRefusal, PlacementRow};
 use super::objects::rows::QueuePlace;
 use crate::stripe::{Profile, WrappedKey};
+use crate::topology::Topology;
 use crate::types::{DriveId, SessionId, TenantId, VersionId, WallTime};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -44,6 +46,8 @@ pub enum Operation {
     Key(KeyOperation),
     /// Changes buckets, objects or uploads.
     Object(ObjectOperation),
+    /// Changes the cluster itself. In the group *global* only.
+    Cluster(ClusterOperation),
 }
 
 /// Changes to user keys. Keys are 1 to [`KEY_SIZE_MAX`] bytes, values up to [`VALUE_SIZE_MAX`].
@@ -221,11 +225,21 @@ pub enum ObjectOperation {
     },
     /// Answer: `Done`, `NoSuchUpload`.
     AbortUpload { object: ObjectName, upload: VersionId },
-    /// A sweep asks about versions whose preparation expired. Answer: `Resolved`, one fate each. Being in the log, it
+    /// A sweep asks about versions whose preparation expired, wherever their shards are. Known for the sake of logs that hold
+    /// it; `ResolveOn` asks for one drive. Answer: `Resolved`, one fate each. Being in the log, it
     /// moves the replicated time past their expiry, so that no later `PutObject` can decide them (`SWEEP-1`).
     Resolve { versions: Vec<(VersionId, WallTime)> },
-    /// The shards of these queue entries are gone from every drive: drop them from the reclaim queue. Answer: `Done`.
+    /// The shards of these versions are gone from every drive: drop them from the reclaim queue. Answer: `Done`. Known for
+    /// the sake of logs that hold it; `ReclaimedAt` says the same of single entries.
     Reclaimed { versions: Vec<VersionId> },
+    /// A body names drive `to` in place of `from`, whose shards are owed to the reclaim queue. The copies on `to` are prepared
+    /// until `expires`. Answer: `Done`; `NoSuchKey`, `Expired`, `Cluster(Stale)`.
+    Relocate { version: VersionId, from: DriveId, to: DriveId, expires: WallTime },
+    /// As `Resolve`, for shards on one drive: committed are those of a version that names the drive, or that the drive owes to
+    /// the reclaim queue.
+    ResolveOn { drive: DriveId, versions: Vec<(VersionId, WallTime)> },
+    /// The shards of these entries of the reclaim queue are gone. Answer: `Done`.
+    ReclaimedAt { places: Vec<QueuePlace> },
 }
 
 /// What the metadata knows of a version.
@@ -257,6 +271,8 @@ pub enum Answer {
     Resolved(Vec<Fate>),
     /// Refused by the state as it is; nothing changed.
     Refused(Refusal),
+    /// The node belongs to the cluster; its drives are numbered from here.
+    Joined { first_drive: DriveId },
 }
 
 /// Why the state machine refused a command or a query.
@@ -288,6 +304,8 @@ pub enum Refusal {
     PartTooSmall(u16),
     /// The preparation expired before the decision: the write must start again.
     Expired,
+    /// The cluster stays as it is.
+    Cluster(ClusterRefusal),
 }
 
 /// A question to a group's state machine.
@@ -312,6 +330,13 @@ pub enum Query {
     Uploads { bucket: BucketName, prefix: String, limit: usize },
     /// Entries of the reclaim queue behind `after`, the oldest first, at most `limit`. Answer: `Reclaimable`.
     Reclaimable { after: Option<QueuePlace>, limit: usize },
+    /// The nodes of the cluster and the placement. Answer: `Topology`.
+    Topology,
+    /// Striped bodies in use, in the order of their versions, after `after`. Looks at no more than `limit` versions. Answer:
+    /// `Bodies`.
+    Bodies { after: Option<VersionId>, limit: usize },
+    /// The body of a version in use. Answer: `Body`.
+    Body { version: VersionId },
 }
 
 /// The answer to a query.
@@ -335,6 +360,13 @@ pub enum QueryAnswer {
     Uploads { uploads: Vec<Upload>, more: bool },
     /// Bodies to reclaim, oldest first. Inline bodies never enter the queue.
     Reclaimable(Vec<Reclaim>),
+    /// The nodes, and the placement if there is one.
+    Topology { topology: Topology, placement: Option<PlacementRow> },
+    /// The bodies, each with the drives that still owe shards of it to the reclaim queue, and the last version that was looked at;
+    /// `None` at the end.
+    Bodies { bodies: Vec<(Body, Vec<DriveId>)>, last: Option<VersionId> },
+    /// The body, if the version is in use.
+    Body(Option<Body>),
     /// Refused.
     Refused(Refusal),
 }

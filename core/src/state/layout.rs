@@ -4,11 +4,12 @@
 //! ends in the bitwise inverse of the index that decided it, so that the newest version of an object is the first row
 //! under its key. `docs/formats/rows.md` has the table of tables. Not here: what the values hold.
 
+use super::cluster::TokenHash;
 use super::codec::{self, TEXT_AFTER, TEXT_END};
 use super::command::{BucketName, ObjectName};
 use super::objects::list::Seek;
 use super::objects::rows::QueuePlace;
-use crate::types::{GroupId, LogIndex, SessionId, TenantId, VersionId, WallTime};
+use crate::types::{DriveId, GroupId, LogIndex, SessionId, TenantId, VersionId, WallTime};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -44,6 +45,14 @@ pub(super) enum Table {
     Reclaim = 0x35,
     /// Past versions by the time from which they may be forgotten.
     Past = 0x36,
+    /// Shards that a version in use has left behind: by version and drive, their place in the queue.
+    Leaving = 0x37,
+    /// The nodes of the cluster; one row.
+    Topology = 0x40,
+    /// One-time tokens by the hash of their secret.
+    Tokens = 0x41,
+    /// The placement; one row.
+    Placement = 0x42,
 }
 
 /// The tables that make commands exactly-once.
@@ -113,6 +122,20 @@ impl Layout {
 
     pub(super) fn membership(self) -> Vec<u8> {
         self.table(Table::Membership)
+    }
+
+    pub(super) fn topology(self) -> Vec<u8> {
+        self.table(Table::Topology)
+    }
+
+    pub(super) fn token(self, hash: &TokenHash) -> Vec<u8> {
+        let mut key = self.table(Table::Tokens);
+        key.extend_from_slice(hash);
+        key
+    }
+
+    pub(super) fn placement(self) -> Vec<u8> {
+        self.table(Table::Placement)
     }
 
     pub(super) fn session(self, session: SessionId) -> Vec<u8> {
@@ -253,6 +276,30 @@ impl Layout {
         let mut range = self.table_rows(Table::Reclaim);
         if let Some(place) = after {
             range.from = self.reclaim(place);
+            range.from.push(0);
+        }
+        range
+    }
+
+    pub(super) fn leaving(self, version: VersionId, drive: DriveId) -> Vec<u8> {
+        let mut key = self.table(Table::Leaving);
+        key.extend_from_slice(&version.0.to_be_bytes());
+        key.extend_from_slice(&drive.0.to_be_bytes());
+        key
+    }
+
+    /// All drives that a version has left.
+    pub(super) fn leaving_of(self, version: VersionId) -> Range {
+        let mut key = self.table(Table::Leaving);
+        key.extend_from_slice(&version.0.to_be_bytes());
+        Range::under(key)
+    }
+
+    /// What each version after `after` is used for, in order.
+    pub(super) fn version_uses(self, after: Option<VersionId>) -> Range {
+        let mut range = self.table_rows(Table::VersionUses);
+        if let Some(after) = after {
+            range.from = self.version_use(after);
             range.from.push(0);
         }
         range

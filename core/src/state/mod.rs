@@ -13,10 +13,11 @@
 //! - `STATE-7`: the membership that the applied entries lead to is a row of the same batch as the applied position.
 //! - `SWEEP-1`: no version is decided once replicated time is past its expiry (`objects::put`, `objects::resolve`).
 //!
-//! The rules are in [`keys`], [`sessions`] and [`objects`], which know typed rows only; `home` fetches and writes those
+//! The rules are in [`keys`], [`sessions`], [`objects`] and [`cluster`], which know typed rows only; `home` fetches and writes those
 //! rows in the ordered map of [`crate::rows`], `layout` says under which keys, `codec` in which bytes
 //! (`docs/formats/rows.md`). Not here: when an entry is committed (`raft`), and who sends answers to clients (`node`).
 
+pub mod cluster;
 mod codec;
 pub mod command;
 mod encoding;
@@ -29,6 +30,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::{ClusterOperation, ClusterRefusal, PlacementRow, TokenHash};
 pub use command::*;
 pub use encoding::DecodeError;
 pub use objects::rows::QueuePlace;
@@ -36,6 +38,7 @@ pub use objects::{check_bucket_name, check_object_key};
 pub use snapshot::{InstallError, install, snapshot};
 
 use crate::rows::{Rows, RowsError, RowsMut};
+use crate::topology::Topology;
 use crate::types::{Entry, GroupId, LogIndex, LogPosition, Membership, Payload, WallTime};
 use alloc::format;
 use alloc::vec::Vec;
@@ -149,4 +152,13 @@ pub fn applied(group: GroupId, rows: &dyn Rows) -> Result<Applied, RowsError> {
 /// When the map fails or the row is damaged.
 pub fn membership(group: GroupId, rows: &dyn Rows) -> Result<Option<Membership>, RowsError> {
     Reader::new(group, rows).membership()
+}
+
+/// The nodes of the cluster and the placement, as the group *global* has applied them.
+///
+/// # Errors
+/// When the map fails or a row is damaged.
+pub fn topology(rows: &dyn Rows) -> Result<(Topology, Option<PlacementRow>), RowsError> {
+    let reader = Reader::new(GroupId::GLOBAL, rows);
+    Ok((reader.topology()?, reader.placement()?))
 }

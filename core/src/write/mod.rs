@@ -236,6 +236,7 @@ impl Write {
         if planted!(self.planted, DecideBeforeShardSync) {
             return;
         }
+        let failed = failed.filter(|_| !planted!(self.planted, AckBelowDurable));
         match failed {
             // WRITE-1: all positions have answered, and none refused.
             None => {

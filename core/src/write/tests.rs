@@ -27,7 +27,7 @@ const NOT_ALL: &str = "the write was decided before all its stripes were stored"
 const NOT_STORED: &str = "a stripe of this write was not stored";
 
 fn drives(profile: Profile) -> Vec<DriveId> {
-    (0..u16::from(profile.data + profile.parity)).map(|drive| DriveId(drive + 10)).collect()
+    (0..u32::from(profile.data + profile.parity)).map(|drive| DriveId(drive + 10)).collect()
 }
 
 fn begin(profile: Profile) -> Write {
@@ -114,7 +114,7 @@ fn positions_turn_with_the_stripe_over_all_drives() {
             assert_eq!(key, ShardKey { version: VERSION, stripe: index, position });
             assert_eq!(record[0], position, "records keep the order of the positions");
             assert_eq!(expires, WallTime(1000 + u64::from(index)));
-            assert_eq!(drive, DriveId(10 + (u16::from(position) + u16::try_from(index).expect("few")) % 3));
+            assert_eq!(drive, DriveId(10 + (u32::from(position) + index) % 3));
             assert_eq!(drive, drive_of(write.drives(), index, position), "a reader looks where the writer put it");
         }
     }

@@ -111,7 +111,7 @@ pub(super) fn recover(config: &Config, disks: &Disks) -> Boot {
     });
     let log = log::Config { cluster: CLUSTER, node: config.node, segment_size: SEGMENT_SIZE, planted: config.planted };
     let log = Log::recover(log, of_log.collect()).expect("a synced log is recovered");
-    let drives = (0..u16::from(config.profile.data + config.profile.parity)).map(DriveId);
+    let drives = config.nodes.iter().flat_map(|(_, info)| info.drives.iter().map(|known| known.drive));
     let stores = drives.map(|drive| {
         let extents = disks.files.iter().filter_map(|(file, stored)| match file {
             File::Extent(of, sequence) if *of == drive => Some((*sequence, stored.durable.len() as u64)),
@@ -139,7 +139,13 @@ pub(super) fn recover(config: &Config, disks: &Disks) -> Boot {
         let membership = state::membership(*group, &disks.checkpointed).expect("memory does not fail");
         Some((*group, membership?))
     });
-    Boot { log, stores: stores.collect(), applied: applied.collect(), memberships: memberships.collect() }
+    Boot {
+        log,
+        stores: stores.collect(),
+        applied: applied.collect(),
+        memberships: memberships.collect(),
+        topology: state::topology(&disks.checkpointed).expect("memory does not fail"),
+    }
 }
 
 fn slice(bytes: &[u8], offset: u64, length: u32) -> Bytes {

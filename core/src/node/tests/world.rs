@@ -14,6 +14,7 @@ use crate::state::{
     self, Answer, BucketName, ETag, Md5, Metadata, ObjectCondition, ObjectName, ObjectOperation, Operation, Refusal,
 };
 use crate::stripe::{INLINE_MAX, Profile, RootKey, STRIPE_SIZE};
+use crate::topology::{DriveInfo, NodeInfo};
 use crate::types::{DriveId, GroupId, NodeId, Now, RequestId, TenantId, Time, Trace, WallTime};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
@@ -65,12 +66,26 @@ pub(super) fn target(key: &str, condition: ObjectCondition) -> Target {
     Target::Object { object: name(key), etag, metadata: Metadata::default(), condition }
 }
 
+/// A node with as many drives as the profile needs.
+fn node_info(profile: Profile) -> NodeInfo {
+    let drives = u32::try_from(profile.total()).expect("few");
+    NodeInfo {
+        name: "node".to_string(),
+        zone: String::new(),
+        address: String::new(),
+        key: [0; 32],
+        drives: (0..drives).map(|drive| DriveInfo { drive: DriveId(drive), weight: 1 }).collect(),
+        draining: false,
+    }
+}
+
 fn config(profile: Profile) -> Config {
     Config {
         node: NodeId(1),
         voters: vec![NodeId(1)],
+        address: String::new(),
         groups: vec![GroupId::GLOBAL, GroupId::REGION],
-        profile,
+        nodes: vec![(NodeId(1), node_info(profile))],
         root_key: RootKey([3; 32]),
         seed: [4; 32],
         election_timeout: Duration::from_millis(200),
@@ -81,6 +96,14 @@ fn config(profile: Profile) -> Config {
         tail_entries_max: 4096,
         prepare_ttl: PREPARE_TTL,
         sweep_interval: SWEEP,
+        forward_patience: Duration::ZERO,
+        peer_timeout: Duration::from_secs(1),
+        swim: None,
+        hedge_after: Duration::from_millis(50),
+        moves_max: 2,
+        steward_interval: None,
+        voter_patience: Duration::from_secs(30),
+        pin_patience: Duration::from_secs(600),
         planted: Planted::default(),
     }
 }
@@ -269,7 +292,7 @@ impl World {
                 self.suspects.push(what);
                 None
             }
-            Effect::Trace(Trace::Role { .. } | Trace::Note(_)) => None,
+            Effect::Members(_) | Effect::Trace(Trace::Role { .. } | Trace::Note(_)) => None,
             Effect::Fatal(why) => panic!("the node stopped: {why}"),
         }
     }

@@ -53,13 +53,17 @@ impl World {
             }
             Message::AppendEntries { term, .. }
             | Message::InstallSnapshot { term, .. }
-            | Message::TimeoutNow { term } => {
+            | Message::TimeoutNow { term }
+            | Message::ReadIndexResponse { term, .. } => {
                 assert_eq!(self.leaders.get(term), Some(&id), "RAFT-1: only the leader of a term replicates");
             }
             Message::PreVote { .. }
             | Message::PreVoteResponse { .. }
             | Message::RequestVoteResponse { granted: false, .. }
-            | Message::AppendEntriesResponse { outcome: AppendOutcome::Rejected { .. }, .. } => {}
+            | Message::AppendEntriesResponse { outcome: AppendOutcome::Rejected { .. }, .. }
+            | Message::Forward { .. }
+            | Message::ForwardResponse { .. }
+            | Message::ReadIndex { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 //! that begin with `expect` are claims that no blessing changes.
 //!
 //! ```text
-//! nodes 1 2 3 [+4 ...] [batch=BYTES] [window=APPENDS] [busy=BYTES]     a node with a plus waits to be added
+//! nodes 1 2 3 [+4 ...] [batch=BYTES] [window=APPENDS] [busy=BYTES] [patience=MS]     a node with a plus waits to be added
 //! timeout N            the clock moves to N's deadline and N is woken; nobody else is
 //! elapse MS            the clock moves, nobody is woken
 //! deliver A->B [COUNT] the oldest messages of the link, or all that are under way
@@ -21,7 +21,7 @@ extern crate std;
 
 use super::world::{Answer, InFlight, Options, World};
 use crate::planted::Planted;
-use crate::raft::{AppendOutcome, Change, Effect, Message, Refusal};
+use crate::raft::{AppendOutcome, Change, Effect, ForwardOutcome, Message, Refusal};
 use crate::types::{Entry, LogPosition, Membership, NodeId, Payload, RequestId};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -159,6 +159,7 @@ impl Interpreter {
                 None => ids.push(number(word, place)),
                 Some(("batch", bytes)) => options.append_bytes_max = size(bytes, place),
                 Some(("window", count)) => options.appends_in_flight_max = size(count, place),
+                Some(("patience", ms)) => options.forward_patience = Duration::from_millis(number(ms, place)),
                 Some(("busy", bytes)) => options.uncommitted_bytes_max = size(bytes, place),
                 Some(_) => panic!("{place}: no such option"),
             }
@@ -290,6 +291,18 @@ fn show_message(message: &Message) -> String {
             format!("RequestVote t{term} last {}{handover}", show_position(*last_log))
         }
         Message::TimeoutNow { term } => format!("TimeoutNow t{term}"),
+        Message::Forward { term, ask, command } => {
+            format!("Forward t{term} #{} {}", ask.number, String::from_utf8_lossy(command))
+        }
+        Message::ForwardResponse { term, ask, outcome } => match outcome {
+            ForwardOutcome::Proposed(index) => format!("ForwardResponse t{term} #{} at {index}", ask.number),
+            ForwardOutcome::Busy => format!("ForwardResponse t{term} #{} busy", ask.number),
+            ForwardOutcome::NotTaken => format!("ForwardResponse t{term} #{} not taken", ask.number),
+        },
+        Message::ReadIndex { term, ask } => format!("ReadIndex t{term} #{}", ask.number),
+        Message::ReadIndexResponse { term, ask, index } => {
+            format!("ReadIndexResponse t{term} #{} at {index}", ask.number)
+        }
         Message::RequestVoteResponse { term, granted } => {
             format!("RequestVoteResponse t{term} {}", yes_or_no(*granted))
         }

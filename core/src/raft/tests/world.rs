@@ -26,6 +26,7 @@ pub(super) struct Options {
     pub(super) append_bytes_max: usize,
     pub(super) appends_in_flight_max: usize,
     pub(super) uncommitted_bytes_max: usize,
+    pub(super) forward_patience: Duration,
     pub(super) planted: Planted,
 }
 
@@ -36,6 +37,7 @@ impl Default for Options {
             append_bytes_max: 4 << 20,
             appends_in_flight_max: 4,
             uncommitted_bytes_max: 64 << 20,
+            forward_patience: Duration::ZERO,
             planted: Planted::default(),
         }
     }
@@ -232,6 +234,7 @@ impl World {
             appends_in_flight_max: options.appends_in_flight_max,
             uncommitted_bytes_max: options.uncommitted_bytes_max,
             tail_entries_max: 4096,
+            forward_patience: options.forward_patience,
             planted: options.planted,
         };
         let Disk { hard_state, base, entries } = node.disk.clone();

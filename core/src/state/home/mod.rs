@@ -4,6 +4,8 @@
 //! order, and no more. [`Reader`] is the half that reads, here and in `query`; [`Home`] also writes, here, in `operate`
 //! (one command) and in `session` (exactly-once around a command). Every row passes `codec::open` (`STATE-4`).
 
+mod bodies;
+mod cluster;
 mod operate;
 mod query;
 mod session;
@@ -220,6 +222,8 @@ impl<'a> Home<'a> {
             Change::RemoveUse(version) => self.rows.remove(&layout.version_use(*version)),
             Change::PutPast(until, version, row) => self.put(&layout.past(*until, *version), row),
             Change::RemovePast(until, version) => self.rows.remove(&layout.past(*until, *version)),
+            Change::PutLeaving(version, drive, place) => self.put(&layout.leaving(*version, *drive), place),
+            Change::RemoveLeaving(version, drive) => self.rows.remove(&layout.leaving(*version, *drive)),
         }
     }
 }

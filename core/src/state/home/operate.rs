@@ -4,6 +4,7 @@ use super::super::Moment;
 use super::super::command::{Answer, Command, KeyOperation, ObjectName, ObjectOperation, Operation, Refusal};
 use super::super::keys;
 use super::super::layout::Table;
+use super::super::objects::relocate::Relocation;
 use super::super::objects::rows::Changes;
 use super::super::objects::{bucket, delete, multipart, put, resolve};
 use super::super::sessions;
@@ -20,7 +21,9 @@ impl Home<'_> {
         }
         let answer = match &command.operation {
             Operation::OpenSession => sessions::nested(),
-            Operation::Key(_) | Operation::Object(_) => self.operate(&command.operation, moment)?,
+            Operation::Key(_) | Operation::Object(_) | Operation::Cluster(_) => {
+                self.operate(&command.operation, moment)?
+            }
         };
         self.record(stamp, &answer)?;
         Ok(answer)
@@ -30,6 +33,7 @@ impl Home<'_> {
         match operation {
             Operation::OpenSession => self.open_session(moment),
             Operation::Key(operation) => self.operate_key(operation, moment),
+            Operation::Cluster(operation) => self.operate_cluster(operation, moment),
             Operation::Object(operation) => match self.decide_object(operation, moment)? {
                 Ok(changes) => {
                     self.write(&changes)?;
@@ -100,6 +104,12 @@ impl Home<'_> {
                     versions.iter().map(|version| Ok((*version, home.version_use(*version)?))).collect();
                 Ok(resolve::decide_reclaimed(&named?, moment))
             }
+            ObjectOperation::Relocate { version, from, to, expires } => {
+                let relocation = Relocation { version: *version, from: *from, to: *to, expires: *expires };
+                self.decide_relocate(&relocation, moment)?
+            }
+            ObjectOperation::ResolveOn { drive, versions } => Ok(self.decide_resolve_on(*drive, versions, moment)?),
+            ObjectOperation::ReclaimedAt { places } => Ok(self.decide_reclaimed_at(places, moment)?),
         })
     }
 
@@ -148,7 +158,10 @@ impl Home<'_> {
             | ObjectOperation::PutObject { .. }
             | ObjectOperation::DeleteObject { .. }
             | ObjectOperation::Resolve { .. }
-            | ObjectOperation::Reclaimed { .. } => unreachable!("only operations on uploads are handed over"),
+            | ObjectOperation::Reclaimed { .. }
+            | ObjectOperation::Relocate { .. }
+            | ObjectOperation::ResolveOn { .. }
+            | ObjectOperation::ReclaimedAt { .. } => unreachable!("only operations on uploads are handed over"),
         })
     }
 }

@@ -35,6 +35,9 @@ impl Reader<'_> {
             Query::Parts { object, upload, after, limit } => self.query_parts(object, *upload, *after, *limit),
             Query::Uploads { bucket, prefix, limit } => self.query_uploads(bucket, prefix, *limit),
             Query::Reclaimable { after, limit } => self.query_reclaimable(*after, *limit),
+            Query::Bodies { after, limit } => self.query_bodies(*after, *limit),
+            Query::Body { version } => self.query_body(*version),
+            Query::Topology => Ok(QueryAnswer::Topology { topology: self.topology()?, placement: self.placement()? }),
         }
     }
 

@@ -180,6 +180,10 @@ pub enum Change {
     PutPast(WallTime, VersionId, PastRow),
     /// Removes a past version.
     RemovePast(WallTime, VersionId),
+    /// Notes that a drive owes shards of a version that is in use elsewhere, and where in the queue.
+    PutLeaving(VersionId, DriveId, QueuePlace),
+    /// The drive owes them no more.
+    RemoveLeaving(VersionId, DriveId),
 }
 
 /// What a decision does, to be written in one atomic step, in this order.

@@ -98,7 +98,7 @@ impl Model {
 
     fn step(&mut self, operation: &Operation, key: usize, tag: u8) -> Expected {
         match operation {
-            Operation::OpenSession => unreachable!("sessions have tests of their own"),
+            Operation::OpenSession | Operation::Cluster(_) => unreachable!("these have tests of their own"),
             Operation::Key(operation) => self.step_key(operation, key),
             Operation::Object(operation) => self.step_object(operation, key, tag),
         }
@@ -133,6 +133,9 @@ impl Model {
 
     fn step_object(&mut self, operation: &ObjectOperation, key: usize, tag: u8) -> Expected {
         match operation {
+            ObjectOperation::Relocate { .. }
+            | ObjectOperation::ResolveOn { .. }
+            | ObjectOperation::ReclaimedAt { .. } => unreachable!("these have tests of their own"),
             ObjectOperation::CreateBucket { .. } if self.bucket => refused(Refusal::BucketExists),
             ObjectOperation::CreateBucket { .. } => {
                 self.bucket = true;
