@@ -7,11 +7,12 @@
 //! Not here: who sent the bytes (the connection's certificate says), how they travelled, and whether a correct replica
 //! could have sent them in its state (`anvil_core::raft` checks that).
 
+pub mod join;
 pub mod peer;
 
-pub use peer::{DecodeError, decode, encode};
+pub use peer::{DecodeError, Framed, decode, encode};
 
-/// What prost generates from `anvil/peer/v1/peer.proto`.
+/// What prost generates from `anvil/peer/v1/`.
 #[allow(clippy::all, unreachable_pub, reason = "generated code follows its generator's style")]
 mod wire {
     include!(concat!(env!("OUT_DIR"), "/anvil.peer.v1.rs"));

@@ -1,6 +1,10 @@
 //! The command line.
 
 use crate::bench::Bench;
+use crate::cluster::ClusterArgs;
+use crate::peers::JoinToken;
+use anvil_proto::join::is_name;
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -21,6 +25,10 @@ const EXAMPLES: &str = "\
 Examples:
   anvil                                  start a node in ./anvil-data, S3 on http://127.0.0.1:9000
   anvil serve --dir /mnt/a --dir /mnt/b  two drives: every object survives the loss of one
+  anvil serve --id node2 --port 9002 --http-port 8002 --dir ./data/node2 --peers 127.0.0.1:9001 --token anvil1-...
+                                         join the cluster of the node with --port 9001; `anvil cluster token` there
+                                         prints the token
+  anvil cluster status                   the nodes, who leads, what moves
   anvil bench kv                         durable puts beside the raw sync rate of the disk";
 
 /// What the binary does.
@@ -31,6 +39,8 @@ pub enum Command {
     /// Measure an endpoint: operations per second, MiB/s, latencies.
     #[command(subcommand)]
     Bench(Bench),
+    /// See and change the cluster: tokens for new nodes, draining, removing, leads.
+    Cluster(ClusterArgs),
 }
 
 /// How a node is started.
@@ -39,7 +49,7 @@ pub struct ServeArgs {
     /// The node's name. Fixed at the first start of its directory.
     #[arg(long, default_value = "node1", value_name = "NAME")]
     pub id: String,
-    /// UDP port for peers. Not used until clusters of several nodes arrive; it sets the default of --http-port.
+    /// UDP port for the other nodes of the cluster. It also sets the default of --http-port.
     #[arg(long, default_value_t = 8000, value_name = "PORT")]
     pub port: u16,
     /// TCP port for everything that clients use: S3, /kv, /status, metrics. [default: --port + 1000]
@@ -48,9 +58,19 @@ pub struct ServeArgs {
     /// Data directory. Given several times, each is a drive and objects are erasure-coded over them.
     #[arg(long, default_value = "./anvil-data", value_name = "DIR")]
     pub dir: Vec<PathBuf>,
-    /// Peers to join.
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    /// Members of the cluster to join, each with its --port. A node that is a member already finds the others by itself.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub peers: Vec<String>,
+    /// The one-time token that `anvil cluster token` printed on a member. Needed for the first start with --peers only.
+    /// Prefer the environment variable: a command line is seen by other users.
+    #[arg(long, env = "ANVIL_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Where the other nodes reach this one. [default: --listen with --port]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Where the node stands, such as a rack or a data center. Nodes of one zone are expected to fail together.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    pub zone: String,
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
@@ -90,12 +110,69 @@ impl ServeArgs {
 
     /// Refuses what cannot be served.
     pub fn check(&self) -> anyhow::Result<()> {
-        if !self.peers.is_empty() {
-            anyhow::bail!("--peers: clusters of several nodes are not in this version; start the node without it");
+        if !is_name(&self.id) {
+            anyhow::bail!("--id \"{}\": a name has up to 64 letters, digits, '-', '_' and '.'", self.id);
         }
-        if self.id.is_empty() || !self.id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-            anyhow::bail!("--id \"{}\": a name has letters, digits, '-', '_' and '.'", self.id);
+        self.check_membership()
+    }
+
+    /// Refuses what no cluster can be joined with.
+    fn check_membership(&self) -> anyhow::Result<()> {
+        if !self.zone.is_empty() && !is_name(&self.zone) {
+            anyhow::bail!("--zone \"{}\": a name has up to 64 letters, digits, '-', '_' and '.'", self.zone);
         }
+        for (flag, address) in self
+            .peers
+            .iter()
+            .map(|peer| ("--peers", peer))
+            .chain(self.advertise.iter().map(|address| ("--advertise", address)))
+        {
+            if !is_host_and_port(address) {
+                anyhow::bail!("{flag} \"{address}\": an address is HOST:PORT, with the UDP --port of the node");
+            }
+        }
+        if !self.peers.is_empty() && self.listen.is_unspecified() && self.advertise.is_none() {
+            anyhow::bail!("--listen {} is no address that others can reach; give --advertise HOST:PORT", self.listen);
+        }
+        self.token()?;
         Ok(())
+    }
+
+    /// The token, if one was given.
+    pub fn token(&self) -> anyhow::Result<Option<JoinToken>> {
+        // The text is not repeated in the error: it may be a secret with one wrong letter.
+        self.token.as_deref().map(str::parse).transpose().context("--token")
+    }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    let parts = address.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> ServeArgs {
+        Cli::try_parse_from(line.split_whitespace()).unwrap().serve
+    }
+
+    #[test]
+    fn what_no_cluster_can_be_joined_with_is_refused() {
+        let token = JoinToken { cluster: 1, ca_fingerprint: [2; 32], secret: [3; 16] };
+        let good = format!("anvil --peers a:1,[::1]:2 --advertise b:3 --zone rack-1 --token {token}");
+        let args = parse(&good);
+        args.check_membership().unwrap();
+        assert_eq!((args.peers.len(), args.token().unwrap()), (2, Some(token.clone())));
+        let error = |line: &str| format!("{:#}", parse(line).check_membership().unwrap_err());
+        assert!(error("anvil --peers 127.0.0.1").contains("--peers \"127.0.0.1\": an address is HOST:PORT"));
+        assert!(error("anvil --peers a:0").contains("HOST:PORT"));
+        assert!(error("anvil --advertise :9").contains("--advertise"));
+        assert!(error("anvil --zone a/b").contains("--zone"));
+        assert!(error("anvil --peers a:1 --listen 0.0.0.0").contains("give --advertise"));
+        let mistyped = token.to_string().replacen("AA", "AB", 1);
+        let error = error(&format!("anvil --token {mistyped}"));
+        assert!(error.contains("--token: the token was mistyped") && !error.contains(&mistyped), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use crate::node::{Inbox, Room, grows};
 use anvil_core::node::{Reply, Request, Status, Target, Unavailable};
 use anvil_core::state::{Answer, Object, ObjectName, Operation, Query, QueryAnswer, Refusal, SessionStamp};
 use anvil_core::stripe::STRIPE_SIZE;
-use anvil_core::types::{GroupId, RequestId};
+use anvil_core::types::{GroupId, NodeId, RequestId};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -24,13 +24,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Stripes on their way to the drives at once, over all clients of the node. Each is in memory up to three times, as
 /// plaintext, sealed and framed, while the cores work on it.
-const STRIPES_WRITTEN_MAX: usize = 12;
+const STRIPES_WRITTEN_MAX: usize = 8;
 
 /// Stripes at once that a reader waits for.
-const STRIPES_AWAITED_MAX: usize = 8;
+const STRIPES_AWAITED_MAX: usize = 6;
 
 /// Stripes at once that readers have asked for before they need them.
-const STRIPES_READ_AHEAD_MAX: usize = 8;
+const STRIPES_READ_AHEAD_MAX: usize = 6;
 
 /// Stripes that one reader or writer keeps in flight.
 pub const STRIPES_AHEAD: usize = 4;
@@ -208,6 +208,14 @@ impl Client {
         let guard = OpenGuard { client: self.clone(), id };
         match replied(receiver).await?.reply {
             Reply::Opened(object) => Ok(OpenObject { guard: Arc::new(guard), object: Arc::new(object) }),
+            other => unexpected(&other),
+        }
+    }
+
+    /// Hands the lead of a group to another voter. Whether it takes the lead, `status` tells.
+    pub async fn transfer_leader(&self, group: GroupId, to: NodeId) -> Result<(), ClientError> {
+        match self.ask(Request::TransferLeader { group, to }).await? {
+            Reply::TransferBegun => Ok(()),
             other => unexpected(&other),
         }
     }

@@ -3,7 +3,10 @@
 pub mod bench;
 pub mod cli;
 pub mod client;
+pub mod cluster;
+mod endpoint;
 pub mod front;
 pub mod node;
+pub mod peers;
 pub mod s3;
 pub mod serve;

@@ -2,11 +2,14 @@
 
 use crate::cli::ServeArgs;
 use crate::front;
-use crate::node::{self, NodeDirectory, StartOptions};
+use crate::node::{self, Network, NodeDirectory, StartOptions};
+use crate::peers::{Wish, open_or_join};
 use anyhow::Context;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -25,20 +28,29 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {address}; is another node running? choose another --http-port"))?;
     let address = listener.local_addr().unwrap_or(address);
-    let (paths, name) = (args.dir.clone(), args.id.clone());
-    let (directory, mut node) = tokio::task::spawn_blocking(move || {
-        let directory = NodeDirectory::open(&paths, &name, credentials)?;
-        let node = node::start(&directory, &StartOptions::default())?;
-        anyhow::Ok((directory, node))
-    })
-    .await??;
+    let network = network(&args).await?;
+    let wish = Wish {
+        peers: args.peers.clone(),
+        token: args.token()?,
+        zone: args.zone.clone(),
+        address: network.advertise,
+        patience: JOIN_PATIENCE,
+    };
+    if !wish.peers.is_empty() {
+        tracing::info!("asking {} for the cluster", wish.peers.join(", "));
+    }
+    let directory = Arc::new(open_or_join(&args.dir, &args.id, credentials, &wish).await?);
+    let options = StartOptions { network: Some(network), ..StartOptions::default() };
+    let started = Arc::clone(&directory);
+    let mut node = tokio::task::spawn_blocking(move || node::start(&started, &options)).await??;
 
     let credentials = front::Credentials {
         access_key_id: directory.access_key_id.clone(),
         secret_access_key: directory.secret_access_key.clone(),
     };
     let settings = front::Settings { region: args.region.clone(), open_admin: args.listen.is_loopback() };
-    let router = front::router(node.client.clone(), credentials, settings);
+    let cluster = node.peers.clone().map(|peers| front::Cluster::new(directory.ca.clone(), directory.node, peers));
+    let router = front::router(node.client.clone(), credentials, settings, cluster);
     let (stop, mut stopping) = watch::channel(false);
     let shutdown = async move {
         // A closed channel means that `serve` is gone, and stopping is right then too.
@@ -65,6 +77,23 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let stopped = tokio::task::spawn_blocking(move || node.stop()).await?;
     drop(directory);
     stopped.map_err(|fatal| anyhow::anyhow!("{fatal}"))
+}
+
+/// How long a node asks to be taken in.
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the node listens for its peers, and where they reach it.
+async fn network(args: &ServeArgs) -> anyhow::Result<Network> {
+    let bind = SocketAddr::new(args.listen, args.port);
+    let advertise = match &args.advertise {
+        None => bind,
+        Some(address) => tokio::net::lookup_host(address)
+            .await
+            .with_context(|| format!("--advertise {address} cannot be resolved"))?
+            .next()
+            .with_context(|| format!("--advertise {address} has no address"))?,
+    };
+    Ok(Network { bind, advertise, zone: args.zone.clone() })
 }
 
 /// Connections, log segments and extents each take a descriptor, and many systems give a process 1024 until it asks for

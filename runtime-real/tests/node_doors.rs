@@ -150,7 +150,7 @@ async fn the_node_tells_how_it_is() {
     assert_eq!(ask(at, "GET", "/-/ready", &[], b"").await.status, 200);
     let status: serde_json::Value =
         serde_json::from_str(&ask(at, "GET", "/status", &[], b"").await.text()).expect("JSON");
-    assert_eq!(status["node"], 1);
+    assert_eq!(status["node"], "0000000000000001");
     ask(at, "PUT", "/kv/a", &[], b"x").await;
     ask(at, "GET", "/bucket/key", &[], b"").await;
     let metrics = ask(at, "GET", "/-/metrics", &[], b"").await.text();
@@ -175,6 +175,11 @@ async fn beyond_loopback_the_nodes_own_paths_want_the_token() {
         ("GET", "/kv/"),
         ("GET", "/status"),
         ("GET", "/-/metrics"),
+        ("POST", "/join"),
+        ("POST", "/remove?node=node1"),
+        ("POST", "/-/drain?node=node1"),
+        ("GET", "/-/drain?node=node1"),
+        ("POST", "/-/transfer-leader?group=region&to=node1"),
     ] {
         let answer = ask(at, method, path, &[], b"").await;
         assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")), "{method} {path}");

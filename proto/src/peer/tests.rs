@@ -1,78 +1,31 @@
-//! Golden bytes of each message, the round trip, and bytes that no correct peer sends.
+//! Golden bytes of each message, and bytes that no correct peer sends.
 
-use super::{COMMAND_SIZE_MAX, DecodeError, MESSAGE_SIZE_MAX, SNAPSHOT_SIZE_MAX, decode, encode};
-use anvil_core::raft::{AppendOutcome, Message};
-use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Membership, NodeId, Payload, Snapshot, Term};
+use super::{
+    COMMAND_SIZE_MAX, DecodeError, ERROR_SIZE_MAX, Framed, MESSAGE_SIZE_MAX, SHARD_SIZE_MAX, SNAPSHOT_SIZE_MAX,
+    VERSIONS_MAX, decode, encode,
+};
+use anvil_core::node::PeerMessage;
+use anvil_core::node::peer::{ShardOrder, ShardOutcome};
+use anvil_core::raft::Message;
+use anvil_core::types::{DriveId, Payload, VersionId};
 use bytes::Bytes;
-use proptest::prelude::*;
+use examples::{PIN_ASK, answer, append, at, command, examples, forward, install, loaded, noop, put, refused};
+
+mod arbitrary;
+mod examples;
 
 const GOLDEN: &str = include_str!("testdata/peer.hex");
 
-fn at(index: u64, term: u64) -> LogPosition {
-    LogPosition { index: LogIndex(index), term: Term(term) }
-}
-
-fn noop(index: u64, term: u64) -> Entry {
-    Entry { position: at(index, term), payload: Payload::Noop }
-}
-
-fn command(index: u64, term: u64, bytes: impl Into<Bytes>) -> Entry {
-    Entry { position: at(index, term), payload: Payload::Command(bytes.into()) }
-}
-
-fn append(previous: LogPosition, entries: Vec<Entry>) -> Message {
-    Message::AppendEntries { term: Term(5), previous, entries, commit: LogIndex(300), round: 2 }
-}
-
-/// One of each message and of each variant inside, named as in the golden file.
-fn examples() -> Vec<(&'static str, GroupId, Message)> {
-    let rows = Bytes::from_static(b"rows");
-    let snapshot = Snapshot { position: at(300, 4), membership: None, rows };
-    let joint = Membership::of(&[NodeId(1), NodeId(2)]).begin(&[NodeId(2), NodeId(300)].into());
-    let joint = joint.with_learner(NodeId(7)).expect("it is new");
-    let changed = Snapshot { membership: Some(joint.clone()), ..snapshot.clone() };
-    let entry = Entry { position: at(302, 5), payload: Payload::Membership(joint) };
-    let rejected = AppendOutcome::Rejected { rejected: LogIndex(302), hint: at(7, 3) };
-    let matched = AppendOutcome::Matched(LogIndex(0));
-    vec![
-        ("pre-vote", GroupId(1), Message::PreVote { term: Term(5), last_log: at(300, 4) }),
-        ("pre-vote-empty-log", GroupId(0), Message::PreVote { term: Term(1), last_log: at(0, 0) }),
-        ("pre-vote-response", GroupId(1), Message::PreVoteResponse { term: Term(5), granted: true }),
-        ("request-vote", GroupId(1), Message::RequestVote { term: Term(5), last_log: at(300, 4), handover: false }),
-        ("request-vote-response", GroupId(1), Message::RequestVoteResponse { term: Term(5), granted: false }),
-        ("append-entries", GroupId(1), append(at(301, 4), vec![noop(302, 5), command(303, 5, "set")])),
-        ("append-entries-empty-command", GroupId(1), append(at(301, 4), vec![command(302, 5, "")])),
-        ("append-entries-heartbeat", GroupId(0), append(at(301, 4), Vec::new())),
-        (
-            "append-entries-response-matched",
-            GroupId(1),
-            Message::AppendEntriesResponse { term: Term(5), outcome: matched, round: 2 },
-        ),
-        (
-            "append-entries-response-rejected",
-            GroupId(1),
-            Message::AppendEntriesResponse { term: Term(5), outcome: rejected, round: 2 },
-        ),
-        ("install-snapshot", GroupId(1), Message::InstallSnapshot { term: Term(5), snapshot }),
-        (
-            "install-snapshot-response",
-            GroupId(1),
-            Message::InstallSnapshotResponse { term: Term(5), matched: LogIndex(300) },
-        ),
-        (
-            "request-vote-handover",
-            GroupId(1),
-            Message::RequestVote { term: Term(5), last_log: at(300, 4), handover: true },
-        ),
-        ("append-entries-membership", GroupId(1), append(at(301, 4), vec![entry])),
-        ("install-snapshot-membership", GroupId(1), Message::InstallSnapshot { term: Term(5), snapshot: changed }),
-        ("timeout-now", GroupId(1), Message::TimeoutNow { term: Term(5) }),
-    ]
-}
-
-fn golden() -> Vec<(&'static str, Bytes)> {
+/// Each message's name and its bytes: the head, then, behind a bar, the body if it has bytes.
+fn golden() -> Vec<(&'static str, Framed)> {
     let lines = GOLDEN.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.split_once(": ").map(|(name, hex)| (name, unhex(hex))).expect("name, colon, hex")).collect()
+    let parts = lines.map(|line| line.split_once(": ").expect("a name, a colon, and hex"));
+    parts.map(|(name, hex)| (name, framed(hex))).collect()
+}
+
+fn framed(hex: &str) -> Framed {
+    let (head, body) = hex.split_once('|').unwrap_or((hex, ""));
+    Framed { head: unhex(head), body: unhex(body) }
 }
 
 fn unhex(hex: &str) -> Bytes {
@@ -84,26 +37,41 @@ fn each_message_has_its_golden_bytes() {
     let examples = examples();
     let golden = golden();
     assert_eq!(golden.len(), examples.len());
-    for ((name, group, message), (golden_name, bytes)) in examples.into_iter().zip(golden) {
+    for ((name, message), (golden_name, bytes)) in examples.into_iter().zip(golden) {
         assert_eq!(name, golden_name);
-        let encoded = encode(group, &message);
-        assert_eq!(encoded, bytes, "{name} is encoded as {encoded:02x?}");
-        assert_eq!(decode(bytes), Ok((group, message)), "{name}");
+        let encoded = encode(&message);
+        assert_eq!(encoded, bytes, "{name} is encoded as {:02x?} | {:02x?}", &encoded.head[..], &encoded.body[..]);
+        assert_eq!(decode(bytes), Ok(message), "{name}");
     }
 }
 
 #[test]
-fn commands_and_rows_are_slices_of_the_message() {
-    let inside = |whole: &Bytes, part: &Bytes| whole.as_ptr_range().contains(&part.as_ptr());
-    let bytes = encode(GroupId(1), &append(at(1, 1), vec![command(2, 1, vec![7; 100])]));
-    let Ok((_, Message::AppendEntries { entries, .. })) = decode(bytes.clone()) else { panic!("an append") };
-    let Payload::Command(command) = &entries[0].payload else { panic!("a command") };
-    assert!(inside(&bytes, command));
+fn a_body_is_the_payload_itself_on_both_sides() {
+    let payload = Bytes::from(vec![7; 100]);
+    for message in [install(payload.clone()), put(payload.clone()), loaded(payload.clone())] {
+        let framed = encode(&message);
+        assert_eq!(framed.body.as_ptr(), payload.as_ptr(), "{message:?}");
+        assert_eq!(framed.body.len(), payload.len(), "{message:?}");
+        let arrived = decode(framed).expect("it was just encoded");
+        assert_eq!(encode(&arrived).body.as_ptr(), payload.as_ptr(), "{message:?}");
+    }
+}
 
-    let snapshot = Snapshot { position: at(2, 1), membership: None, rows: Bytes::from(vec![7; 100]) };
-    let bytes = encode(GroupId(1), &Message::InstallSnapshot { term: Term(1), snapshot });
-    let Ok((_, Message::InstallSnapshot { snapshot, .. })) = decode(bytes.clone()) else { panic!("a snapshot") };
-    assert!(inside(&bytes, &snapshot.rows));
+#[test]
+fn commands_are_slices_of_the_head() {
+    let inside = |whole: &Bytes, part: &Bytes| whole.as_ptr_range().contains(&part.as_ptr());
+    let framed = encode(&append(at(1, 1), vec![command(2, 1, vec![7; 100])]));
+    let Ok(PeerMessage::Raft { message: Message::AppendEntries { entries, .. }, .. }) = decode(framed.clone()) else {
+        panic!("an append")
+    };
+    let Payload::Command(command) = &entries[0].payload else { panic!("a command") };
+    assert!(inside(&framed.head, command));
+
+    let framed = encode(&forward(vec![7; 100]));
+    let Ok(PeerMessage::Raft { message: Message::Forward { command, .. }, .. }) = decode(framed.clone()) else {
+        panic!("a forwarded command")
+    };
+    assert!(inside(&framed.head, &command));
 }
 
 #[test]
@@ -120,15 +88,33 @@ fn what_every_message_has_may_not_be_absent() {
         ("3a 02 08 05", "outcome"),
         ("3a 04 22 02 08 05", "hint"),
         ("42 02 08 05", "position"),
+        // A snapshot whose rows are in the head, where no receiver looks for them.
+        ("42 0a 08 05 12 00 1a 04 72 6f 77 73", "body_size"),
+        ("62 02 08 05", "ask"),
+        ("6a 02 08 05", "outcome"),
+        ("6a 02 22 00", "ask"),
+        ("72 02 08 05", "ask"),
+        ("7a 02 08 05", "ask"),
+        ("82 01 00", "ticket"),
+        ("82 01 02 0a 00", "key"),
+        ("8a 01 00", "ticket"),
+        ("8a 01 02 0a 00", "key"),
+        ("92 01 00", "ticket"),
+        ("a2 01 00", "outcome"),
+        ("a2 01 02 12 00", "ticket"),
+        ("a2 01 04 0a 00 1a 00", "body_size"),
+        ("a2 01 04 0a 00 2a 00", "reason"),
+        ("aa 01 00", "ask"),
+        ("b2 01 00", "ask"),
     ];
     for (hex, part) in cases {
-        assert_eq!(decode(unhex(hex)), Err(DecodeError::Missing(part)), "{hex}");
+        assert_eq!(decode(framed(hex)), Err(DecodeError::Missing(part)), "{hex}");
     }
 }
 
 #[test]
 fn entries_stand_one_after_the_other() {
-    let decoded = |previous, entries| decode(encode(GroupId(1), &append(previous, entries)));
+    let decoded = |previous, entries| decode(encode(&append(previous, entries)));
     let gap = |previous, found| Err(DecodeError::Gap { previous, found });
     assert_eq!(decoded(at(5, 1), vec![noop(7, 1)]), gap(5, 7));
     assert_eq!(decoded(at(5, 1), vec![noop(5, 1)]), gap(5, 5));
@@ -136,7 +122,7 @@ fn entries_stand_one_after_the_other() {
     assert_eq!(decoded(at(0, 0), vec![noop(0, 1)]), gap(0, 0));
     assert_eq!(decoded(at(u64::MAX, 1), vec![noop(0, 1)]), gap(u64::MAX, 0));
     let fits = append(at(u64::MAX - 1, 1), vec![noop(u64::MAX, 1)]);
-    assert_eq!(decode(encode(GroupId(1), &fits)), Ok((GroupId(1), fits)));
+    assert_eq!(decode(encode(&fits)), Ok(fits));
 }
 
 #[test]
@@ -145,172 +131,166 @@ fn lists_that_make_no_membership_are_refused() {
     for lists in ["0a 02 02 01", "1a 01 07"] {
         let membership = unhex(lists);
         let size = u8::try_from(membership.len()).expect("small");
-        let mut bytes = unhex("42 00 08 05 12 00 22").to_vec();
-        bytes.push(size);
-        bytes.extend_from_slice(&membership);
-        bytes[1] = u8::try_from(bytes.len() - 2).expect("small");
-        assert_eq!(decode(bytes.into()), Err(DecodeError::Membership), "{lists}");
+        let mut head = unhex("42 00 08 05 12 00 22").to_vec();
+        head.push(size);
+        head.extend_from_slice(&membership);
+        head[1] = u8::try_from(head.len() - 2).expect("small");
+        let framed = Framed { head: head.into(), body: Bytes::new() };
+        assert_eq!(decode(framed), Err(DecodeError::Membership), "{lists}");
     }
 }
 
 #[test]
+fn a_version_has_sixteen_bytes_and_a_position_one() {
+    // Commits of no version, of one of 15 bytes and of one of 17.
+    let commit = |size: u8| {
+        let mut head = vec![0x9a, 0x01, size + 2, 0x12, size];
+        head.resize(head.len() + usize::from(size), 7);
+        decode(Framed { head: head.into(), body: Bytes::new() })
+    };
+    assert_eq!(decode(framed("9a 01 00")), Err(DecodeError::VersionSize(0)));
+    assert_eq!(commit(15), Err(DecodeError::VersionSize(15)));
+    assert_eq!(commit(17), Err(DecodeError::VersionSize(17)));
+    let version = VersionId(u128::from_be_bytes([7; 16]));
+    assert_eq!(commit(16), Ok(PeerMessage::Shard(ShardOrder::Commit { drive: DriveId(0), version })));
+
+    // A list of one and a half, and an order for position 256.
+    let list = [&unhex("aa 01 1c 0a 00 12 18")[..], &[7; 24]].concat();
+    assert_eq!(decode(Framed { head: list.into(), body: Bytes::new() }), Err(DecodeError::VersionSize(24)));
+    assert_eq!(decode(framed("8a 01 07 0a 00 1a 03 18 80 02")), Err(DecodeError::Position(256)));
+}
+
+#[test]
 fn a_message_that_is_cut_anywhere_is_not_the_message() {
-    for (name, group, message) in examples() {
-        let bytes = encode(group, &message);
-        for end in 0..bytes.len() {
-            assert_ne!(decode(bytes.slice(..end)), Ok((group, message.clone())), "{name} cut at {end}");
+    for (name, message) in examples() {
+        let whole = encode(&message);
+        for end in 0..whole.head.len() {
+            let cut = Framed { head: whole.head.slice(..end), body: whole.body.clone() };
+            assert_ne!(decode(cut), Ok(message.clone()), "{name}, its head cut at {end}");
+        }
+        for end in 0..whole.body.len() {
+            let cut = Framed { head: whole.head.clone(), body: whole.body.slice(..end) };
+            let announced = whole.body.len() as u64;
+            assert_eq!(decode(cut), Err(DecodeError::BodySize { announced, size: end }), "{name}, cut at {end}");
         }
     }
 }
 
 #[test]
-fn fields_of_a_later_version_are_passed_over() {
-    for (name, group, message) in examples() {
-        let mut bytes = encode(group, &message).to_vec();
-        bytes.extend_from_slice(&unhex("f2 01 03 aa bb cc"));
-        assert_eq!(decode(bytes.into()), Ok((group, message)), "{name}");
+fn a_body_comes_with_no_message_but_its_own() {
+    for (name, message) in examples() {
+        let mut framed = encode(&message);
+        let announced = framed.body.len() as u64;
+        framed.body = [&framed.body[..], b"+"].concat().into();
+        let size = framed.body.len();
+        let refused = match &message {
+            PeerMessage::Raft { message: Message::InstallSnapshot { .. }, .. }
+            | PeerMessage::Shard(ShardOrder::Put { .. })
+            | PeerMessage::ShardAnswer { outcome: ShardOutcome::Loaded(Some(_)), .. } => {
+                DecodeError::BodySize { announced, size }
+            }
+            PeerMessage::Raft { .. }
+            | PeerMessage::Shard(_)
+            | PeerMessage::ShardAnswer { .. }
+            | PeerMessage::Swim(_)
+            | PeerMessage::Members(_)
+            | PeerMessage::Pins { .. }
+            | PeerMessage::Pinned { .. } => DecodeError::UnexpectedBody { size },
+        };
+        assert_eq!(decode(framed), Err(refused), "{name}");
     }
+    // One that is only announced: the head of a `TimeoutNow`, then a body of 0 bytes.
+    assert_eq!(decode(framed("52 02 08 05 58 00")), Err(DecodeError::UnexpectedBody { size: 0 }));
+}
+
+#[test]
+fn an_empty_record_is_not_an_absent_one() {
+    let (empty, absent) = (encode(&loaded("")), encode(&answer(ShardOutcome::Loaded(None))));
+    assert_eq!(empty.body, absent.body);
+    assert_eq!(decode(empty), Ok(loaded("")));
+    assert_eq!(decode(absent), Ok(answer(ShardOutcome::Loaded(None))));
+}
+
+#[test]
+fn fields_of_a_later_version_are_passed_over() {
+    for (name, message) in examples() {
+        let Framed { head, body } = encode(&message);
+        let head = [&head[..], &unhex("f2 01 03 aa bb cc")].concat().into();
+        assert_eq!(decode(Framed { head, body }), Ok(message), "{name}");
+    }
+}
+
+/// That the part may have `size_max` bytes, and not one more.
+fn check_bound(part: &'static str, size_max: usize, message: impl Fn(Vec<u8>) -> PeerMessage) {
+    let largest = message(vec![b'x'; size_max]);
+    assert!(decode(encode(&largest)) == Ok(largest), "the largest {part}");
+    let size = size_max + 1;
+    let larger = decode(encode(&message(vec![b'x'; size])));
+    assert!(larger == Err(DecodeError::TooLarge { part, size, size_max }), "a larger {part}");
 }
 
 #[test]
 fn sizes_are_bounded() {
-    let largest = append(at(1, 1), vec![command(2, 1, vec![0; COMMAND_SIZE_MAX])]);
-    assert_eq!(decode(encode(GroupId(1), &largest)), Ok((GroupId(1), largest)));
-    let size = COMMAND_SIZE_MAX + 1;
-    let larger = append(at(1, 1), vec![noop(2, 1), command(3, 1, vec![0; size])]);
-    assert_eq!(decode(encode(GroupId(1), &larger)), Err(DecodeError::CommandTooLarge { index: 3, size }));
+    check_bound("command", COMMAND_SIZE_MAX, |bytes| append(at(1, 1), vec![noop(2, 1), command(3, 1, bytes)]));
+    check_bound("command", COMMAND_SIZE_MAX, forward);
+    check_bound("body", SHARD_SIZE_MAX, put);
+    check_bound("body", SHARD_SIZE_MAX, loaded);
 
     let command = |index| command(index, 1, vec![0; COMMAND_SIZE_MAX / 2]);
-    let bytes = encode(GroupId(1), &append(at(1, 1), (2..7).map(command).collect()));
-    assert!(bytes.len() > MESSAGE_SIZE_MAX);
-    let too_large = DecodeError::TooLarge { size: bytes.len(), size_max: MESSAGE_SIZE_MAX };
-    assert_eq!(decode(bytes), Err(too_large));
+    let large = encode(&append(at(1, 1), (2..7).map(command).collect()));
+    let size = large.head.len();
+    assert!(size > MESSAGE_SIZE_MAX);
+    assert_eq!(decode(large), Err(DecodeError::TooLarge { part: "head", size, size_max: MESSAGE_SIZE_MAX }));
+
+    let pins = |count| PeerMessage::Pins { ask: PIN_ASK, versions: vec![VersionId(7); count] };
+    assert_eq!(decode(encode(&pins(VERSIONS_MAX))), Ok(pins(VERSIONS_MAX)));
+    let (size, size_max) = ((VERSIONS_MAX + 1) * 16, VERSIONS_MAX * 16);
+    let more = decode(encode(&pins(VERSIONS_MAX + 1)));
+    assert_eq!(more, Err(DecodeError::TooLarge { part: "versions", size, size_max }));
 }
 
 #[test]
-fn only_a_snapshot_may_be_large() {
-    const { assert!(MESSAGE_SIZE_MAX < SNAPSHOT_SIZE_MAX) };
-    let rows = Bytes::from(vec![7; MESSAGE_SIZE_MAX + 1]);
-    let snapshot =
-        Message::InstallSnapshot { term: Term(2), snapshot: Snapshot { position: at(9, 1), membership: None, rows } };
-    for group in [GroupId(0), GroupId(1), GroupId(u32::MAX)] {
-        let bytes = encode(group, &snapshot);
-        assert!(decode(bytes.clone()) == Ok((group, snapshot.clone())), "a large snapshot of group {group}");
+fn a_snapshot_may_be_larger_than_any_other_message() {
+    const { assert!(MESSAGE_SIZE_MAX < SNAPSHOT_SIZE_MAX && SHARD_SIZE_MAX < SNAPSHOT_SIZE_MAX) };
+    let snapshot = install(vec![7; MESSAGE_SIZE_MAX + 1]);
+    assert!(decode(encode(&snapshot)) == Ok(snapshot), "a large snapshot");
+}
 
-        // Behind a snapshot, anything else could be hidden.
-        let mut followed = bytes.to_vec();
-        followed.extend_from_slice(&encode(group, &append(at(1, 1), Vec::new())));
-        let refused = decode(followed.into());
-        assert!(matches!(refused, Err(DecodeError::TooLarge { size_max: MESSAGE_SIZE_MAX, .. })), "group {group}");
-    }
+#[test]
+fn the_words_of_an_error_are_cut_between_two_characters() {
+    let fits = refused(&"e".repeat(ERROR_SIZE_MAX));
+    assert_eq!(decode(encode(&fits)), Ok(fits));
+    // Of the three bytes of the last character, one would fit.
+    let long = "e".repeat(ERROR_SIZE_MAX - 1) + "€";
+    assert_eq!(decode(encode(&refused(&long))), Ok(refused(&"e".repeat(ERROR_SIZE_MAX - 1))));
+
+    // A sender that does not cut is refused, and so are words that are no text.
+    let head = |words: &[u8]| {
+        let field = |key: &[u8], value: &[u8]| {
+            let mut field = key.to_vec();
+            prost::encode_length_delimiter(value.len(), &mut field).expect("a vector grows");
+            [field, value.to_vec()].concat()
+        };
+        let answer = [vec![0x0a, 0x00], field(&[0x2a], &field(&[0x1a], words))].concat();
+        Framed { head: field(&[0xa2, 0x01], &answer).into(), body: Bytes::new() }
+    };
+    let size = ERROR_SIZE_MAX + 1;
+    let too_large = DecodeError::TooLarge { part: "io", size, size_max: ERROR_SIZE_MAX };
+    assert!(decode(head(b"EIO")).is_ok());
+    assert_eq!(decode(head(&vec![b'e'; size])), Err(too_large));
+    assert!(matches!(decode(head(&[0xFF])), Err(DecodeError::Malformed(_))));
 }
 
 #[test]
 fn errors_say_what_is_wrong() {
-    let error = decode(Bytes::from_static(&[0xFF])).expect_err("not protobuf");
+    let error = decode(framed("ff")).expect_err("not protobuf");
     assert!(matches!(error, DecodeError::Malformed(_)));
     assert!(core::error::Error::source(&error).is_some());
     let gap = DecodeError::Gap { previous: 5, found: 7 };
     assert_eq!(gap.to_string(), "entry 7 was sent as the one that follows entry 5");
     assert_eq!(DecodeError::Missing("last_log").to_string(), "the peer message lacks last_log");
-}
-
-fn any_position() -> impl Strategy<Value = LogPosition> {
-    (any::<u64>(), any::<u64>()).prop_map(|(index, term)| at(index, term))
-}
-
-fn any_membership() -> impl Strategy<Value = Membership> {
-    let nodes = || prop::collection::btree_set(any::<u64>().prop_map(NodeId), 1..5);
-    (nodes(), nodes(), any::<u64>()).prop_map(|(old, new, learner)| {
-        let joint = Membership::of(&old.into_iter().collect::<Vec<_>>()).begin(&new);
-        joint.with_learner(NodeId(learner)).unwrap_or(joint)
-    })
-}
-
-fn any_append() -> impl Strategy<Value = Message> {
-    let payload = prop_oneof![
-        Just(Payload::Noop),
-        prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| Payload::Command(bytes.into())),
-        any_membership().prop_map(Payload::Membership),
-    ];
-    let entries = prop::collection::vec((any::<u64>(), payload), 0..8);
-    let first = prop_oneof![0u64..100, 0..=u64::MAX - 8];
-    (any::<u64>(), first, any::<u64>(), entries, any::<u64>(), any::<u64>()).prop_map(
-        |(term, first, previous_term, payloads, commit, round)| {
-            let entries = (first + 1..).zip(payloads);
-            let entries = entries.map(|(index, (term, payload))| Entry { position: at(index, term), payload });
-            let (term, previous, commit) = (Term(term), at(first, previous_term), LogIndex(commit));
-            Message::AppendEntries { term, previous, entries: entries.collect(), commit, round }
-        },
-    )
-}
-
-fn any_message() -> impl Strategy<Value = Message> {
-    let term = || any::<u64>().prop_map(Term);
-    let index = || any::<u64>().prop_map(LogIndex);
-    let outcome = prop_oneof![
-        index().prop_map(AppendOutcome::Matched),
-        (index(), any_position()).prop_map(|(rejected, hint)| AppendOutcome::Rejected { rejected, hint }),
-    ];
-    let snapshot = (any_position(), prop::option::of(any_membership()), prop::collection::vec(any::<u8>(), 0..200))
-        .prop_map(|(position, membership, rows)| Snapshot { position, membership, rows: rows.into() });
-    prop_oneof![
-        (term(), any_position()).prop_map(|(term, last_log)| Message::PreVote { term, last_log }),
-        (term(), any::<bool>()).prop_map(|(term, granted)| Message::PreVoteResponse { term, granted }),
-        (term(), any_position(), any::<bool>()).prop_map(|(term, last_log, handover)| Message::RequestVote {
-            term,
-            last_log,
-            handover
-        }),
-        (term(), any::<bool>()).prop_map(|(term, granted)| Message::RequestVoteResponse { term, granted }),
-        any_append(),
-        (term(), outcome, any::<u64>()).prop_map(|(term, outcome, round)| Message::AppendEntriesResponse {
-            term,
-            outcome,
-            round
-        }),
-        (term(), snapshot).prop_map(|(term, snapshot)| Message::InstallSnapshot { term, snapshot }),
-        (term(), index()).prop_map(|(term, matched)| Message::InstallSnapshotResponse { term, matched }),
-        term().prop_map(|term| Message::TimeoutNow { term }),
-    ]
-}
-
-/// What decodes at all is a message that can be sent, and arrives as it was.
-fn check_bytes(bytes: Vec<u8>) {
-    if let Ok((group, message)) = decode(bytes.into()) {
-        assert_eq!(decode(encode(group, &message)), Ok((group, message)));
-    }
-}
-
-proptest! {
-    // PEER-1
-    #[test]
-    fn a_message_arrives_as_it_was_sent(group in any::<u32>(), message in any_message()) {
-        let group = GroupId(group);
-        prop_assert_eq!(decode(encode(group, &message)), Ok((group, message)));
-    }
-
-    // PEER-2
-    #[test]
-    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        check_bytes(bytes);
-    }
-
-    // PEER-2: near to messages, where random bytes seldom come.
-    #[test]
-    fn no_change_of_a_message_panics(
-        group in any::<u32>(),
-        message in any_message(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
-        end in any::<prop::sample::Index>(),
-    ) {
-        let mut bytes = encode(GroupId(group), &message).to_vec();
-        for (at, byte) in changes {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        check_bytes(bytes.clone());
-        bytes.truncate(end.index(bytes.len()));
-        check_bytes(bytes);
-    }
+    let too_large = DecodeError::TooLarge { part: "body", size: 9, size_max: 8 };
+    assert_eq!(too_large.to_string(), "the peer message's body has 9 bytes; at most 8 are possible");
+    let cut = DecodeError::BodySize { announced: 9, size: 8 };
+    assert_eq!(cut.to_string(), "the peer message announces a body of 9 bytes, and 8 came");
 }

@@ -1,8 +1,9 @@
 //! `anvil bench kv`: durable puts, beside what the disk can sync at all.
 
 use super::KvArgs;
-use super::endpoint::{Connection, Endpoint, Run, judge, load, payload};
 use super::figures::{Figures, HEAD, Samples, line, shown_size};
+use super::load::{Run, judge, load, payload};
+use crate::endpoint::{Connection, Endpoint};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Method, Request, header};

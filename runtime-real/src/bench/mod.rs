@@ -10,9 +10,9 @@
 //!
 //! Source of the signature: AWS, "Signature Version 4 signing process". Not here: TLS, and starting a node.
 
-mod endpoint;
 mod figures;
 mod kv;
+mod load;
 mod s3;
 mod signer;
 #[cfg(test)]

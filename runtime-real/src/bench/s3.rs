@@ -1,9 +1,10 @@
 //! `anvil bench s3`: puts and gets of objects on any S3 endpoint.
 
 use super::S3Args;
-use super::endpoint::{Answer, Connection, Endpoint, Run, judge, load, payload};
 use super::figures::{HEAD, line, shown_size};
+use super::load::{Run, judge, load, payload};
 use super::signer::{Credentials, Signable, sha256_hex, stamp};
+use crate::endpoint::{Answer, Connection, Endpoint};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};

@@ -60,7 +60,8 @@ fn early(status: StatusCode, code: &str, message: &str) -> Early {
     Box::new(failure(status, code, message))
 }
 
-fn named(mut response: Response, operation: &'static str) -> Response {
+/// Says which operation an answer is of.
+pub(super) fn named(mut response: Response, operation: &'static str) -> Response {
     response.extensions_mut().insert(OperationName(operation));
     response
 }
@@ -302,7 +303,8 @@ fn from_refusal(refusal: Refusal) -> Response {
         | Refusal::InvalidPart(_)
         | Refusal::InvalidPartOrder
         | Refusal::PartTooSmall(_)
-        | Refusal::Expired => {
+        | Refusal::Expired
+        | Refusal::Cluster(_) => {
             tracing::error!(?refusal, "a key was refused for a reason of objects");
             failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the node gave an answer of the wrong kind")
         }
@@ -312,14 +314,19 @@ fn from_refusal(refusal: Refusal) -> Response {
 fn from_unavailable(why: &Unavailable) -> Response {
     let (status, code, message) = match why {
         Unavailable::NotLeader { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "not_leader", "this node does not lead the group; nothing happened")
+            (StatusCode::SERVICE_UNAVAILABLE, "no_leader", "no node leads at the moment; nothing happened; try again")
         }
-        Unavailable::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "too much waits already; nothing happened"),
+        Unavailable::Busy => {
+            (StatusCode::SERVICE_UNAVAILABLE, "busy", "too much waits already; nothing happened; try again later")
+        }
         Unavailable::Uncertain => {
             (StatusCode::SERVICE_UNAVAILABLE, "uncertain", "the lead was lost: the write may or may not take effect")
         }
         Unavailable::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full", "a drive is full; nothing was stored"),
         Unavailable::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "disk", "a drive failed; nothing was stored"),
+        Unavailable::TooFewDrives(_) | Unavailable::Unreachable(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "unreachable", "too few nodes can be reached; nothing was stored")
+        }
         Unavailable::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, "damaged", "the stored bytes are damaged"),
         Unavailable::UnknownHandle | Unavailable::Misuse(_) | Unavailable::Change(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the node refused the request's form")

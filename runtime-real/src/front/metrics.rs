@@ -4,8 +4,10 @@
 //!
 //! Source: Prometheus, "Exposition formats", text version 0.0.4.
 
-use super::status::{group_name, role_name};
+use super::status::{group_name, reaches, role_name};
+use crate::peers::Figures;
 use anvil_core::node::Status;
+use anvil_core::types::NodeId;
 use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::Next;
@@ -72,11 +74,14 @@ impl Metrics {
         }
     }
 
-    /// All of it as text, with the gauges of `node` if it answered.
-    pub fn render(&self, node: Option<&Status>) -> String {
+    /// All of it as text, with the gauges of `node` if it answered, and what passed between it and its peers.
+    pub fn render(&self, node: Option<&Status>, peers: &BTreeMap<NodeId, Figures>) -> String {
         let mut text = String::new();
         self.render_doors(&mut text);
         render_node(&mut text, node);
+        if let Some(node) = node {
+            render_cluster(&mut text, node, peers);
+        }
         text
     }
 
@@ -147,6 +152,54 @@ fn render_node(text: &mut String, node: Option<&Status>) {
     gauge("anvil_undecided", "Versions to be resolved or reclaimed.", vec![(String::new(), node.undecided as u64)]);
 }
 
+/// METRIC-1: one series for each node that belongs.
+fn render_cluster(text: &mut String, node: &Status, peers: &BTreeMap<NodeId, Figures>) {
+    head(text, "anvil_cluster_nodes", "gauge", "Nodes that belong to the cluster.");
+    line(text, "anvil_cluster_nodes", "", node.topology.nodes.len());
+    let others: Vec<(NodeId, String)> = node
+        .topology
+        .nodes
+        .iter()
+        .filter(|(other, _)| **other != node.node)
+        .map(|(other, info)| (*other, format!("node=\"{}\"", info.name)))
+        .collect();
+    head(text, "anvil_peer_reachable", "gauge", "Whether this node reaches the other.");
+    for (other, labels) in &others {
+        line(text, "anvil_peer_reachable", labels, u8::from(reaches(node, peers, *other)));
+    }
+    let mut counter = |name: &str, help: &str, value: &dyn Fn(&Figures) -> u64| {
+        head(text, name, "counter", help);
+        for (other, labels) in &others {
+            if let Some(figures) = peers.get(other) {
+                line(text, name, labels, value(figures));
+            }
+        }
+    };
+    counter("anvil_peer_frames_sent_total", "Frames given to the network.", &|peer| peer.frames_sent);
+    counter("anvil_peer_bytes_sent_total", "Their bytes.", &|peer| peer.bytes_sent);
+    counter("anvil_peer_frames_received_total", "Frames that came.", &|peer| peer.frames_received);
+    counter("anvil_peer_bytes_received_total", "Their bytes.", &|peer| peer.bytes_received);
+    counter("anvil_peer_frames_dropped_total", "Frames that found no room or no way.", &|peer| peer.frames_dropped);
+    counter("anvil_peer_reconnects_total", "Connections after the first one.", &|peer| peer.reconnects);
+    let moved = &node.moved;
+    for (name, kind, help, value) in [
+        ("anvil_shards_moved_total", "counter", "Slots of bodies moved to another drive.", moved.moved),
+        ("anvil_shards_repaired_total", "counter", "Slots of bodies written anew in their place.", moved.repaired),
+        ("anvil_moves_failed_total", "counter", "Attempts to move or repair that failed.", moved.failed),
+        (
+            "anvil_bodies_stuck",
+            "gauge",
+            "Bodies out of place with no place to go, as this node found as leader.",
+            moved.stuck,
+        ),
+        ("anvil_moves_waiting", "gauge", "Bodies that wait to be moved or repaired, or are.", moved.waiting),
+        ("anvil_moves_stuck", "gauge", "Bodies out of place with no place to go.", moved.stuck),
+    ] {
+        head(text, name, kind, help);
+        line(text, name, "", value);
+    }
+}
+
 /// Takes its request off the gauge when the answer, or its abandonment, comes.
 struct InFlight(Arc<Metrics>);
 
@@ -176,7 +229,7 @@ pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Reques
 fn door_of(path: &str) -> &'static str {
     if path == "/kv" || path.starts_with("/kv/") || path == "/-/session" {
         "kv"
-    } else if path == "/status" || path.starts_with("/-/") {
+    } else if matches!(path, "/status" | "/join" | "/remove") || path.starts_with("/-/") {
         "node"
     } else {
         "s3"

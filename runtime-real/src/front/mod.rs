@@ -3,14 +3,15 @@
 //! The intuition: `/kv/{key}` is anchor's store, `/status` and `/-/…` tell how the node is, and everything else is S3.
 //! All of them speak to the node through `client`, none of them knows the others.
 //!
-//! - `FRONT-1` What has no authentication of its own (`/kv`, `/status`, sessions, metrics) is open only where the listener
-//!   is loopback ([`Settings::open_admin`]), and even there not to web pages; anywhere else it wants the secret access key
+//! - `FRONT-1` What has no authentication of its own (`/kv`, `/status`, sessions, metrics, and what changes the cluster) is
+//!   open only where the listener is loopback ([`Settings::open_admin`]), and even there not to web pages; anywhere else it wants the secret access key
 //!   as a bearer token.
 //! - `FRONT-2` Health and readiness are always open: they say one word.
 //!
 //! Source: DESIGN section 8. The S3 door is the module `s3`.
 
 mod admin;
+mod cluster;
 pub(crate) mod drain;
 mod kv;
 pub mod metrics;
@@ -21,6 +22,7 @@ mod status;
 mod tests;
 
 pub use crate::s3::Credentials;
+pub use cluster::Cluster;
 pub use serve::serve;
 
 use crate::client::Client;
@@ -28,7 +30,7 @@ use crate::s3::S3Door;
 use admin::Guard;
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use metrics::Metrics;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -55,14 +57,15 @@ struct Doors {
     metrics: Arc<Metrics>,
     writes: Arc<Semaphore>,
     lists: Arc<Semaphore>,
+    cluster: Option<Cluster>,
 }
 
-/// All doors of the node behind `client`.
-pub fn router(client: Client, credentials: Credentials, settings: Settings) -> Router {
+/// All doors of the node behind `client`. Without a `cluster` nobody can join by it.
+pub fn router(client: Client, credentials: Credentials, settings: Settings, cluster: Option<Cluster>) -> Router {
     let metrics = Arc::new(Metrics::default());
     let writes = Arc::new(Semaphore::new(kv::WRITES_MAX));
     let lists = Arc::new(Semaphore::new(kv::LISTS_MAX));
-    let doors = Doors { client: client.clone(), metrics: Arc::clone(&metrics), writes, lists };
+    let doors = Doors { client: client.clone(), metrics: Arc::clone(&metrics), writes, lists, cluster };
     let guard = Guard::new(&credentials, settings.open_admin);
     let keys = get(kv::read).put(kv::write).post(kv::write).delete(kv::remove);
     let guarded = Router::new()
@@ -72,14 +75,24 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings) -> R
         .route("/status", get(status::status))
         .route("/-/metrics", get(status::metrics))
         .route("/-/session", post(kv::open_session))
-        .layer(middleware::from_fn_with_state(guard, admin::check));
+        .route("/-/drain", get(cluster::drained).post(cluster::drain))
+        .route("/-/transfer-leader", post(cluster::transfer_leader))
+        .layer(middleware::from_fn_with_state(guard.clone(), admin::check));
+    let s3 = S3Door::new(client, credentials, settings.region);
+    // These could be names of buckets, and whoever asks for such a bucket hears of S3 that it cannot be.
+    let own = |handler: MethodRouter<Doors>| {
+        let guarded = handler.route_layer(middleware::from_fn_with_state(guard.clone(), admin::check));
+        guarded.fallback_service(s3.clone())
+    };
     // FRONT-2: what comes after the merge is outside of the guard.
     Router::new()
         .merge(guarded)
+        .route("/join", own(post(cluster::make_token)))
+        .route("/remove", own(post(cluster::remove)))
         .route("/-/health", get(status::health))
         .route("/-/ready", get(status::ready))
         .with_state(doors)
-        .fallback_service(S3Door::new(client, credentials, settings.region))
+        .fallback_service(s3)
         .layer(middleware::from_fn(drain::drain))
         .layer(middleware::from_fn_with_state(metrics, metrics::observe))
 }

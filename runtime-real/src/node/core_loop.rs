@@ -5,19 +5,25 @@
 
 use super::directory::NodeDirectory;
 use super::disks::Disks;
+use super::gatekeeper::Gatekeeper;
+use super::neighbours::{Neighbours, Network};
 use super::recovery::recover_stores;
 use super::room::Room;
 use super::state_threads::{Question, Write};
 use super::workers::{ComputeJob, DiskJob, Workers};
 use crate::client::{Client, Inbound, ReplyTo};
+use crate::peers::{Desk, Peers};
 use anvil_core::log;
 use anvil_core::node::{Boot, BootError, Config, Effect, Event, Fatal, Node};
 use anvil_core::planted::Planted;
-use anvil_core::stripe::Profile;
-use anvil_core::types::{GroupId, Now, RequestId, Time, Trace, WallTime};
+use anvil_core::swim;
+use anvil_core::topology::{DriveInfo, NodeInfo};
+use anvil_core::types::{DriveId, GroupId, Now, RequestId, Time, Trace, WallTime};
 use anvil_state_store::StateStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -49,11 +55,13 @@ pub struct StartOptions {
     pub log_segment_bytes: u64,
     /// Bytes of an extent of the shard store.
     pub extent_bytes: u64,
+    /// How the node speaks with others. Without it the node is alone.
+    pub network: Option<Network>,
 }
 
 impl Default for StartOptions {
     fn default() -> StartOptions {
-        StartOptions { state_cache_bytes: 32 << 20, log_segment_bytes: 16 << 20, extent_bytes: 64 << 20 }
+        StartOptions { state_cache_bytes: 24 << 20, log_segment_bytes: 16 << 20, extent_bytes: 64 << 20, network: None }
     }
 }
 
@@ -66,10 +74,15 @@ pub struct NodeHandle {
     pub ended: oneshot::Receiver<()>,
     /// For the front doors.
     pub client: Client,
+    /// The way to the other nodes, for the front doors too; `None` when the node is alone.
+    pub peers: Option<Arc<Peers>>,
 }
 
 impl NodeHandle {
     /// Stops cleanly: what is acknowledged is durable anyway; this also makes the next start quick. Blocks.
+    ///
+    /// # Panics
+    /// When the core's thread has panicked: a bug of ours.
     pub fn stop(self) -> Result<(), Fatal> {
         let _ = self.inbox.send(Inbox::Stop);
         self.thread.join().expect("the core's thread does not panic")
@@ -78,7 +91,7 @@ impl NodeHandle {
 
 /// The core as the directory has it, its first orders, and the way to it.
 fn recover(
-    directory: &NodeDirectory,
+    directory: &Arc<NodeDirectory>,
     options: &StartOptions,
 ) -> anyhow::Result<(CoreLoop, Vec<Effect>, Sender<Inbox>)> {
     use anyhow::Context;
@@ -94,7 +107,7 @@ fn recover(
     }
     let state = StateStore::open(&state_path, options.state_cache_bytes)?;
     super::checked_file::sync_parent(&state_path)?;
-    let config = config(directory);
+    let config = config(directory, options.network.as_ref());
     let log_config = log::Config {
         cluster: directory.cluster,
         node: directory.node,
@@ -112,19 +125,25 @@ fn recover(
         stores: recover_stores(directory, options, &disks)?,
         applied,
         memberships,
+        topology: state.topology()?,
     };
     let (inbox, queue) = crossbeam_channel::unbounded();
     let workers = Workers::start(&disks, directory.drives.keys().copied(), state, &inbox)?;
+    let network = options.network.as_ref();
+    let neighbours = network.map(|network| Neighbours::start(directory, network, &inbox)).transpose();
+    let neighbours =
+        neighbours.context("the port for peers cannot be opened; is another node running? choose another --port")?;
     let clock = Clock::start();
     let mut effects = Vec::new();
     let node =
         Node::new(config, boot, clock.now(), &mut effects).map_err(|error: BootError| anyhow::anyhow!("{error}"))?;
-    Ok((CoreLoop { node, clock, queue, workers, replies: HashMap::new() }, effects, inbox))
+    Ok((CoreLoop { node, clock, queue, workers, neighbours, replies: HashMap::new() }, effects, inbox))
 }
 
 /// Recovers what the directory holds and starts the node. Blocks while recovering. Each error says what to do.
-pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Result<NodeHandle> {
+pub fn start(directory: &Arc<NodeDirectory>, options: &StartOptions) -> anyhow::Result<NodeHandle> {
     let (core, effects, inbox) = recover(directory, options)?;
+    let peers = core.neighbours.as_ref().map(Neighbours::peers);
     let (ended_sender, ended) = oneshot::channel();
     let thread = thread::Builder::new().name("anvil-core".into()).spawn(move || {
         let result = core.run(effects);
@@ -132,25 +151,55 @@ pub fn start(directory: &NodeDirectory, options: &StartOptions) -> anyhow::Resul
         result
     })?;
     let client = Client::new(inbox.clone()).within(Room::new(directory.first().to_owned()));
-    Ok(NodeHandle { inbox, thread, ended, client })
+    if let Some(peers) = &peers {
+        peers.open_desk(Desk {
+            ca: directory.ca.clone(),
+            root_key: directory.root_key.clone(),
+            access_key_id: directory.access_key_id.clone(),
+            secret_access_key: directory.secret_access_key.clone(),
+            admit: Arc::new(Gatekeeper { client: client.clone() }),
+        });
+    }
+    Ok(NodeHandle { inbox, thread, ended, client, peers })
 }
 
-fn config(directory: &NodeDirectory) -> Config {
+fn config(directory: &NodeDirectory, network: Option<&Network>) -> Config {
+    // The drives of a cluster are numbered from its founder's on.
+    let founds = directory.drives.contains_key(&DriveId(0));
+    let address = network.map(|network| network.advertise.to_string()).unwrap_or_default();
+    let drive = |(drive, path): (&DriveId, &PathBuf)| DriveInfo { drive: *drive, weight: drive_gib(path) };
+    let info = NodeInfo {
+        name: directory.name.clone(),
+        zone: network.map(|network| network.zone.clone()).unwrap_or_default(),
+        address: address.clone(),
+        key: Sha256::digest(directory.identity.key().public().0).into(),
+        drives: directory.drives.iter().map(drive).collect(),
+        draining: false,
+    };
     Config {
         node: directory.node,
-        voters: vec![directory.node],
+        voters: if founds { vec![directory.node] } else { Vec::new() },
+        nodes: if founds { vec![(directory.node, info)] } else { Vec::new() },
+        address,
         groups: vec![GroupId::GLOBAL, GroupId::REGION],
-        profile: Profile::for_drives(directory.drives.len()),
         root_key: directory.root_key.clone(),
         seed: super::directory::random(),
         election_timeout: Duration::from_millis(500),
         heartbeat_interval: Duration::from_millis(100),
         append_bytes_max: 1 << 20,
         tail_entries_max: 4096,
-        checkpoint_bytes: 16 << 20,
+        checkpoint_bytes: 12 << 20,
         checkpoint_interval: Duration::from_secs(30),
         prepare_ttl: Duration::from_secs(3600),
         sweep_interval: Duration::from_secs(5),
+        forward_patience: Duration::from_secs(5),
+        peer_timeout: Duration::from_secs(5),
+        swim: network.map(|_| swim::Config::lan(directory.node)),
+        hedge_after: Duration::from_millis(100),
+        moves_max: 4,
+        steward_interval: Some(Duration::from_secs(1)),
+        voter_patience: Duration::from_secs(60),
+        pin_patience: Duration::from_secs(600),
         planted: Planted::default(),
     }
 }
@@ -180,6 +229,7 @@ struct CoreLoop {
     clock: Clock,
     queue: Receiver<Inbox>,
     workers: Workers,
+    neighbours: Option<Neighbours>,
     replies: Replies,
 }
 
@@ -192,8 +242,7 @@ enum End {
 impl CoreLoop {
     fn run(mut self, mut effects: Vec<Effect>) -> Result<(), Fatal> {
         let end = loop {
-            if let Some(end) = effects.drain(..).find_map(|effect| carry_out(&self.workers, &mut self.replies, effect))
-            {
+            if let Some(end) = effects.drain(..).find_map(|effect| self.carry_out(effect)) {
                 break end;
             }
             if let Some(end) = self.turn(&mut effects) {
@@ -202,6 +251,9 @@ impl CoreLoop {
         };
         // Dropping the replies tells every waiting client that the node is stopping.
         self.replies.clear();
+        if let Some(neighbours) = self.neighbours.take() {
+            neighbours.finish();
+        }
         match end {
             End::Stop => self.workers.finish(),
             End::Fatal(fatal) => {
@@ -258,26 +310,43 @@ impl CoreLoop {
     }
 }
 
-/// Hands an effect to whoever carries it out.
-fn carry_out(workers: &Workers, replies: &mut Replies, effect: Effect) -> Option<End> {
-    match effect {
-        Effect::Send { to, .. } => tracing::warn!("a message for node {to} was dropped: this version has no peers"),
-        Effect::Reply { id, reply } => {
-            if let Some(waiting) = replies.remove(&id) {
-                waiting.send(reply);
+impl CoreLoop {
+    /// Hands an effect to whoever carries it out.
+    fn carry_out(&mut self, effect: Effect) -> Option<End> {
+        let workers = &self.workers;
+        match effect {
+            Effect::Send { to, message } => {
+                if let Some(neighbours) = &self.neighbours {
+                    neighbours.send(to, &message);
+                }
             }
+            Effect::Members(members) => {
+                if let Some(neighbours) = &self.neighbours {
+                    neighbours.set_members(members);
+                }
+            }
+            Effect::Reply { id, reply } => {
+                if let Some(waiting) = self.replies.remove(&id) {
+                    waiting.send(reply);
+                }
+            }
+            Effect::Disk { user, op, order } => workers.disk(DiskJob { user, op, order }),
+            Effect::Apply { group, entries } => workers.state.write(Write::Apply { group, entries }),
+            Effect::Query { work, group, query } => workers.state.ask(Question { work, group, query }),
+            Effect::Checkpoint => workers.state.write(Write::Checkpoint),
+            Effect::TakeSnapshot { group } => workers.state.write(Write::TakeSnapshot { group }),
+            Effect::InstallSnapshot { group, snapshot } => workers.state.write(Write::Install { group, snapshot }),
+            Effect::Compute { work, task } => workers.compute.send(ComputeJob { work, task }),
+            Effect::Trace(trace) => show(&trace),
+            Effect::Fatal(fatal) => return Some(End::Fatal(fatal)),
         }
-        Effect::Disk { user, op, order } => workers.disk(DiskJob { user, op, order }),
-        Effect::Apply { group, entries } => workers.state.write(Write::Apply { group, entries }),
-        Effect::Query { work, group, query } => workers.state.ask(Question { work, group, query }),
-        Effect::Checkpoint => workers.state.write(Write::Checkpoint),
-        Effect::TakeSnapshot { group } => workers.state.write(Write::TakeSnapshot { group }),
-        Effect::InstallSnapshot { group, snapshot } => workers.state.write(Write::Install { group, snapshot }),
-        Effect::Compute { work, task } => workers.compute.send(ComputeJob { work, task }),
-        Effect::Trace(trace) => show(&trace),
-        Effect::Fatal(fatal) => return Some(End::Fatal(fatal)),
+        None
     }
-    None
+}
+
+/// The size of the file system under a directory, in GiB, at least 1.
+fn drive_gib(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(1, |found| (found.f_blocks.saturating_mul(found.f_frsize) >> 30).max(1))
 }
 
 fn show(trace: &Trace) {
@@ -299,7 +368,7 @@ mod tests {
     #[test]
     fn a_full_queue_does_not_keep_the_core_from_its_deadline() {
         let home = tempfile::tempdir().unwrap();
-        let directory = NodeDirectory::open(&[home.path().to_owned()], "node1", None).unwrap();
+        let directory = Arc::new(NodeDirectory::open(&[home.path().to_owned()], "node1", None).unwrap());
         let (mut core, _, inbox) = recover(&directory, &StartOptions::default()).unwrap();
         let due = core.node.deadline().expect("a node without a leader wants to be woken");
         thread::sleep(due.since(core.clock.now().time) + Duration::from_millis(1));

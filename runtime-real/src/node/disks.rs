@@ -21,12 +21,15 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 #[derive(Debug)]
 pub(super) struct Disks {
     roots: BTreeMap<DriveId, PathBuf>,
+    /// The drive with the log: the first.
+    log: DriveId,
     open: Mutex<Descriptors>,
 }
 
 impl Disks {
     pub(super) fn new(roots: BTreeMap<DriveId, PathBuf>) -> Disks {
-        Disks { roots, open: Mutex::new(Descriptors::default()) }
+        let (&log, _) = roots.first_key_value().expect("a node has a drive");
+        Disks { roots, log, open: Mutex::new(Descriptors::default()) }
     }
 
     /// Carries out one order. Blocks.
@@ -70,7 +73,7 @@ impl Disks {
     /// that was killed may have left writes in the page cache that no sync covered, and the log takes what it reads
     /// for durable.
     pub(super) fn log_segments(&self) -> io::Result<Vec<(u64, Bytes)>> {
-        let directory = self.roots[&DriveId(0)].join("log");
+        let directory = self.roots[&self.log].join("log");
         fs::File::open(&directory)?.sync_all()?;
         let mut segments = Vec::new();
         for (sequence, path) in list(&directory, "log")? {
@@ -92,7 +95,7 @@ impl Disks {
 
     pub(super) fn path(&self, file: File) -> PathBuf {
         match file {
-            File::LogSegment(sequence) => self.roots[&DriveId(0)].join("log").join(format!("{sequence:016x}.log")),
+            File::LogSegment(sequence) => self.roots[&self.log].join("log").join(format!("{sequence:016x}.log")),
             File::Extent(drive, sequence) => self.roots[&drive].join("shards").join(format!("{sequence:016x}.ext")),
         }
     }

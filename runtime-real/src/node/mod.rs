@@ -9,6 +9,8 @@ mod core_loop;
 mod descriptors;
 mod directory;
 mod disks;
+mod gatekeeper;
+mod neighbours;
 mod pool;
 mod recovery;
 mod room;
@@ -16,6 +18,8 @@ mod state_threads;
 mod workers;
 
 pub use core_loop::{Inbox, NodeHandle, StartOptions, start};
-pub use directory::{DirectoryError, NodeDirectory};
+pub(crate) use directory::random;
+pub use directory::{Begun, Candidate, DirectoryError, NodeDirectory};
+pub use neighbours::Network;
 pub use room::Room;
 pub(crate) use room::grows;

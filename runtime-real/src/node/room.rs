@@ -104,8 +104,13 @@ pub(crate) fn grows(operation: &Operation) -> bool {
             | ObjectOperation::CompleteUpload { .. }
             | ObjectOperation::AbortUpload { .. }
             | ObjectOperation::Resolve { .. }
-            | ObjectOperation::Reclaimed { .. } => false,
+            | ObjectOperation::Reclaimed { .. }
+            | ObjectOperation::Relocate { .. }
+            | ObjectOperation::ResolveOn { .. }
+            | ObjectOperation::ReclaimedAt { .. } => false,
         },
+        // The cluster is a few rows, and must be changed most of all when drives are full.
+        Operation::Cluster(_) => false,
     }
 }
 

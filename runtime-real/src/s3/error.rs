@@ -40,7 +40,7 @@ pub(super) fn from_client(error: ClientError) -> S3Error {
 fn from_unavailable(why: Unavailable) -> S3Error {
     match why {
         Unavailable::NotLeader { .. } => {
-            coded(S3ErrorCode::ServiceUnavailable, "This node does not lead the group; nothing happened. Try again.")
+            coded(S3ErrorCode::ServiceUnavailable, "No node leads at the moment; nothing happened. Try again.")
         }
         Unavailable::Busy => coded(S3ErrorCode::SlowDown, "Too much waits already; nothing happened. Try again later."),
         Unavailable::Uncertain => coded(
@@ -59,6 +59,17 @@ fn from_unavailable(why: Unavailable) -> S3Error {
         Unavailable::Damaged(message) => {
             tracing::error!(message, "an object is damaged");
             coded(S3ErrorCode::InternalError, "Too much of the object is missing or damaged to return it.")
+        }
+        Unavailable::Unreachable(message) => {
+            tracing::warn!(message, "an object cannot be reached");
+            coded(
+                S3ErrorCode::ServiceUnavailable,
+                "Too few of the nodes that hold the object, or were to hold it, answer. Try again.",
+            )
+        }
+        Unavailable::TooFewDrives(message) => {
+            tracing::warn!(message, "an object cannot be stored safely");
+            coded(S3ErrorCode::ServiceUnavailable, "Too few nodes are alive to store the object safely. Try again.")
         }
         Unavailable::UnknownHandle => {
             coded(S3ErrorCode::ServiceUnavailable, "The request took too long and was given up. Try again.")
@@ -99,6 +110,7 @@ pub(super) fn from_refusal(refusal: Refusal) -> S3Error {
         Refusal::PartTooSmall(number) => {
             coded(S3ErrorCode::EntityTooSmall, format!("Part {number} is smaller than 5 MiB and is not the last one."))
         }
+        Refusal::Cluster(why) => coded(S3ErrorCode::InternalError, format!("The cluster refused: {why}.")),
         Refusal::Expired => {
             coded(S3ErrorCode::SlowDown, "The upload took longer than its preparation lives; start it again.")
         }

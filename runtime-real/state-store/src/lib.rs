@@ -10,7 +10,8 @@
 
 use anvil_core::planted::Planted;
 use anvil_core::rows::{Rows, RowsError, RowsMut, Scan};
-use anvil_core::state::{self, Answer, Applied, InstallError, Query, QueryAnswer};
+use anvil_core::state::{self, Answer, Applied, InstallError, PlacementRow, Query, QueryAnswer};
+use anvil_core::topology::Topology;
 use anvil_core::types::{Entry, GroupId, LogIndex, Membership, Snapshot};
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition, TableError,
@@ -100,6 +101,11 @@ impl StateStore {
     /// Who replicates the group as of what it has applied; `None` while no entry has changed that.
     pub fn membership(&self, group: GroupId) -> Result<Option<Membership>, RowsError> {
         self.read(|rows| state::membership(group, rows))
+    }
+
+    /// The nodes of the cluster and the placement, as the group *global* has applied them.
+    pub fn topology(&self) -> Result<(Topology, Option<PlacementRow>), RowsError> {
+        self.read(|rows| state::topology(rows))
     }
 
     /// Applies committed entries (`REDB-1`). Returns what is applied, and the answers.

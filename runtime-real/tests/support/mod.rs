@@ -48,7 +48,7 @@ pub async fn doors_with(settings: Settings) -> Doors {
 
 async fn open(client: Client, settings: Settings) -> (SocketAddr, oneshot::Sender<()>) {
     let credentials = Credentials { access_key_id: ACCESS_KEY.into(), secret_access_key: SECRET_KEY.into() };
-    let router = front::router(client, credentials, settings);
+    let router = front::router(client, credentials, settings, None);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     let (stop, stopped) = oneshot::channel();
@@ -61,7 +61,7 @@ pub struct RealNode {
     pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     node: node::NodeHandle,
-    directory: NodeDirectory,
+    directory: Arc<NodeDirectory>,
 }
 
 impl RealNode {
@@ -70,6 +70,7 @@ impl RealNode {
         let paths = paths.to_vec();
         let starting = tokio::task::spawn_blocking(move || {
             let directory = NodeDirectory::open(&paths, "node1", Some((ACCESS_KEY.into(), SECRET_KEY.into())))
+                .map(Arc::new)
                 .expect("the directories are ours");
             // Small files, so that a test fills several.
             let options = StartOptions { extent_bytes: 16 << 20, log_segment_bytes: 4 << 20, ..Default::default() };

@@ -2,12 +2,13 @@
 
 use anvil::client::{Client, Inbound};
 use anvil::node::Inbox;
-use anvil_core::node::{Reply, Request, Status, Target, Unavailable};
+use anvil_core::node::{Moved, Reply, Request, Status, Target, Unavailable};
 use anvil_core::rows::MemoryRows;
 use anvil_core::state::{
     self, Answer, Body, Command, Object, ObjectOperation, Operation, Place, Query, QueryAnswer, SessionStamp,
 };
 use anvil_core::stripe::{INLINE_MAX, Profile, STRIPE_SIZE, WrappedKey};
+use anvil_core::topology::Topology;
 use anvil_core::types::{
     DriveId, Entry, GroupId, LogIndex, LogPosition, NodeId, Payload, RequestId, Term, VersionId, WallTime,
 };
@@ -131,7 +132,10 @@ impl ModelNode {
                 | QueryAnswer::Listing(_)
                 | QueryAnswer::Parts { .. }
                 | QueryAnswer::Uploads { .. }
-                | QueryAnswer::Reclaimable(_) => panic!("an object was asked for"),
+                | QueryAnswer::Reclaimable(_)
+                | QueryAnswer::Topology { .. }
+                | QueryAnswer::Bodies { .. }
+                | QueryAnswer::Body(_) => panic!("an object was asked for"),
             },
             Request::ReadStripe { open, body, stripe } => self.read(open, body, stripe),
             Request::Status => Reply::Status(Status {
@@ -141,6 +145,10 @@ impl ModelNode {
                 writes: self.writes.len(),
                 opens: self.opens.len(),
                 undecided: 0,
+                topology: Topology::default(),
+                placement: 0,
+                moved: Moved::default(),
+                doubtful: Vec::new(),
             }),
         };
         self.faults.open_writes.store(self.writes.len(), Ordering::Relaxed);

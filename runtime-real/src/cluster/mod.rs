@@ -1,0 +1,297 @@
+//! `anvil cluster`: what a person sees and changes of a cluster, over the port of any of its nodes.
+//!
+//! Standard output has what was asked for and nothing else, so that it can be used by a script: `token` prints the token,
+//! `status --json` the node's own document. Progress and advice go to standard error.
+//!
+//! - `OPERATE-1` What was waited for has happened when the command ends well. A wait that is broken off is no success, and
+//!   what it waited for goes on.
+//!
+//! Not here: the decisions. They are the cluster's, and what it refuses is shown in its words (`front/cluster.rs`).
+
+mod table;
+
+use crate::endpoint::{Answer, Connection, Endpoint};
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::{Args, Subcommand, ValueEnum};
+use http::{Method, Request, header};
+use http_body_util::Full;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+/// Bytes of an answer that are kept: the status of thousands of nodes.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// How often a draining node is looked at.
+const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Failures in a row after which the wait for a draining node ends.
+const FAILURES_MAX: u32 = 30;
+
+/// How long a lead may take to be handed over, and how often it is looked at.
+const TRANSFER_TIME: Duration = Duration::from_secs(10);
+const TRANSFER_INTERVAL: Duration = Duration::from_millis(100);
+
+const EXAMPLES: &str = "\
+Examples:
+  anvil cluster status
+  anvil cluster token --endpoint http://127.0.0.1:8001       prints a token with which one node can join
+  ANVIL_TOKEN=$(anvil cluster token) anvil serve --id node2 --port 9002 --http-port 8002 --dir ./data/node2 \\
+      --peers 127.0.0.1:8000
+  anvil cluster drain node3 && anvil cluster remove node3    a node leaves
+  anvil cluster remove node3 --force                         a dead node leaves; what it held is rebuilt from the others
+  anvil cluster transfer-leader region node2
+
+--endpoint is the --http-port of any node. A node that listens beyond loopback wants the secret access key, as --bearer or
+in ANVIL_SECRET_ACCESS_KEY.";
+
+/// Which cluster, and what about it.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ClusterArgs {
+    #[command(subcommand)]
+    what: What,
+    /// Any node of the cluster: its address with --http-port.
+    #[arg(long, global = true, default_value = "http://127.0.0.1:9000", value_name = "URL")]
+    endpoint: String,
+    /// The secret access key, for a node that listens beyond loopback. Prefer the environment variable: a command line is
+    /// seen by other users.
+    #[arg(long, global = true, env = "ANVIL_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET")]
+    bearer: Option<String>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum What {
+    /// Show the nodes, who leads, and what moves.
+    Status {
+        /// Print what the node says, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a token with which one node can join, and print it.
+    Token {
+        /// How long it is good for, up to 168.
+        #[arg(long, default_value_t = 24, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=168))]
+        hours: u64,
+    },
+    /// Let a node leave. It should be drained, or dead.
+    Remove {
+        /// The node's name.
+        node: String,
+        /// Also when it still holds shards, or when that is not known.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Move everything off a node, so that it can leave; waits until it holds nothing.
+    Drain {
+        /// The node's name.
+        node: String,
+        /// Do not wait.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Let a draining node hold data again.
+    Undrain {
+        /// The node's name.
+        node: String,
+    },
+    /// Hand the lead of a group to another of its voters. Ask the node that leads.
+    TransferLeader {
+        /// The group.
+        group: Group,
+        /// The name of the node that shall lead.
+        node: String,
+    },
+}
+
+/// A group that has a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// The cluster itself.
+    Global,
+    /// Objects and keys.
+    Region,
+}
+
+impl Group {
+    fn name(self) -> &'static str {
+        match self {
+            Group::Global => "global",
+            Group::Region => "region",
+        }
+    }
+}
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// What the node refused, in its words, or why it could not be asked.
+pub async fn operate(args: ClusterArgs) -> anyhow::Result<()> {
+    let endpoint = Endpoint::parse(&args.endpoint)?;
+    let mut node = Node { connection: endpoint.connection_keeping(ANSWER_MAX), endpoint, bearer: args.bearer };
+    match args.what {
+        What::Status { json } => {
+            let answer = node.ask(Method::GET, "/status").await?;
+            if json {
+                return print(&answer.beginning);
+            }
+            print(table::status(&document(&answer)?).as_bytes())
+        }
+        What::Token { hours } => {
+            let answer = node.change(&format!("/join?hours={hours}")).await?;
+            let token = answer["token"].as_str().context("the node made no token")?;
+            print(format!("{token}\n").as_bytes())
+        }
+        What::Remove { node: name, force } => {
+            node.change(&format!("/remove?node={}&force={force}", encoded(&name))).await?;
+            say(&format!("{name} does not belong to the cluster any more; end its process and do not start it again"));
+            Ok(())
+        }
+        What::Drain { node: name, no_wait } => {
+            node.change(&format!("/-/drain?node={}", encoded(&name))).await?;
+            if no_wait {
+                return Ok(());
+            }
+            tokio::select! {
+                drained = node.wait_until_drained(&name) => drained,
+                _ = tokio::signal::ctrl_c() => {
+                    end_line();
+                    // OPERATE-1
+                    bail!("stopped waiting; {name} goes on draining, until `anvil cluster undrain {name}`")
+                }
+            }
+        }
+        What::Undrain { node: name } => {
+            node.change(&format!("/-/drain?node={}&undo=true", encoded(&name))).await.map(|_| ())
+        }
+        What::TransferLeader { group, node: name } => {
+            node.change(&format!("/-/transfer-leader?group={}&to={}", group.name(), encoded(&name))).await?;
+            node.wait_for_leader(group, &name).await
+        }
+    }
+}
+
+/// The node that is asked.
+#[derive(Debug)]
+struct Node {
+    endpoint: Endpoint,
+    connection: Connection,
+    bearer: Option<String>,
+}
+
+impl Node {
+    async fn ask(&mut self, method: Method, target: &str) -> anyhow::Result<Answer> {
+        let mut request = Request::builder().method(method).uri(target).header(header::HOST, &*self.endpoint.authority);
+        if let Some(bearer) = &self.bearer {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
+        }
+        let request = request.body(Full::new(Bytes::new())).context("the bearer token is no header")?;
+        let answer = self.connection.send(request).await?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let told = document(&answer).ok();
+        match told.as_ref().and_then(|told| told["message"].as_str()) {
+            Some(message) => bail!("{message}"),
+            None => answer.check("the request"),
+        }
+    }
+
+    async fn change(&mut self, target: &str) -> anyhow::Result<Value> {
+        document(&self.ask(Method::POST, target).await?)
+    }
+
+    /// OPERATE-1
+    async fn wait_until_drained(&mut self, name: &str) -> anyhow::Result<()> {
+        let (began, mut failures) = (Instant::now(), 0);
+        loop {
+            // A node may be busy, or the lead on its way to another, while much moves.
+            match self.ask(Method::GET, &format!("/-/drain?node={}", encoded(name))).await {
+                Ok(answer) => {
+                    failures = 0;
+                    let told = document(&answer)?;
+                    if told["draining"] == false {
+                        end_line();
+                        bail!("{name} is not draining any more");
+                    }
+                    let (bodies, complete) = (&told["bodies"], told["complete"] == true);
+                    if complete && *bodies == 0 {
+                        end_line();
+                        say(&format!("{name} holds no shards; it can be removed"));
+                        return Ok(());
+                    }
+                    let more = if complete { "" } else { " or more" };
+                    let wide = match told["wide"].as_u64() {
+                        None | Some(0) => String::new(),
+                        Some(wide) => {
+                            format!(" ({wide} of them have more shards than the other nodes have drives: add a node)")
+                        }
+                    };
+                    let seconds = began.elapsed().as_secs();
+                    progress(&format!(
+                        "{name} is draining: {bodies}{more} objects and parts to move{wide}, {seconds} s"
+                    ));
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures > FAILURES_MAX {
+                        end_line();
+                        return Err(error.context("stopped waiting; the node goes on draining"));
+                    }
+                }
+            }
+            tokio::time::sleep(DRAIN_INTERVAL).await;
+        }
+    }
+
+    /// OPERATE-1
+    async fn wait_for_leader(&mut self, group: Group, name: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + TRANSFER_TIME;
+        while Instant::now() < end {
+            let status = document(&self.ask(Method::GET, "/status").await?)?;
+            let groups = status["groups"].as_array().map_or(&[][..], Vec::as_slice);
+            let leads = |of: &Value| of["name"] == group.name() && of["leader"]["name"] == name;
+            if groups.iter().any(leads) {
+                return Ok(());
+            }
+            tokio::time::sleep(TRANSFER_INTERVAL).await;
+        }
+        bail!("{name} did not take the lead; `anvil cluster status` shows who leads")
+    }
+}
+
+fn document(answer: &Answer) -> anyhow::Result<Value> {
+    serde_json::from_slice(&answer.beginning)
+        .context("the answer is no JSON; is this the --http-port of an anvil node?")
+}
+
+fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
+}
+
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    std::io::stdout().write_all(bytes).context("the answer could not be printed")
+}
+
+/// A line for a person.
+fn say(text: &str) {
+    // Whoever does not listen does not need it.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A line that the next one replaces, or, where nobody looks at a terminal, a line of its own.
+fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
+    } else {
+        say(text);
+    }
+}
+
+fn end_line() {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+}

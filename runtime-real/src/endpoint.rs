@@ -1,0 +1,128 @@
+//! A node, or any other endpoint, as a client of HTTP sees it: its address, connections to it, and answers.
+//!
+//! What the command line needs of HTTP and no more: one request at a time on a connection, made again when it broke.
+//!
+//! Not here: TLS, redirects, and what the answers mean.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long one operation may take before it counts as failed.
+const OPERATION_TIME: Duration = Duration::from_secs(60);
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// `host:port`, as the `Host` header has it.
+    pub(crate) authority: Arc<str>,
+    address: Arc<str>,
+}
+
+impl Endpoint {
+    /// Reads `http://host:port`.
+    pub(crate) fn parse(url: &str) -> anyhow::Result<Endpoint> {
+        let uri: Uri = url.parse().with_context(|| format!("--endpoint {url} is not a URL"))?;
+        if uri.scheme_str() != Some("http") {
+            bail!("--endpoint {url}: only http:// is spoken here, no TLS");
+        }
+        if !matches!(uri.path(), "" | "/") {
+            bail!("--endpoint {url}: an endpoint has no path");
+        }
+        let authority = uri.authority().with_context(|| format!("--endpoint {url} names no host"))?;
+        let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+        Ok(Endpoint { authority: authority.as_str().into(), address: address.into() })
+    }
+
+    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+        let stream = TcpStream::connect(&*self.address).await;
+        let stream = stream.with_context(|| format!("cannot connect to {}; is it running?", self.address))?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// A connection, made when it is first needed and again when it broke.
+    pub(crate) fn connection(&self) -> Connection {
+        self.connection_keeping(Answer::BEGINNING_MAX)
+    }
+
+    /// The same, which keeps so many bytes of each answer.
+    pub(crate) fn connection_keeping(&self, bytes: usize) -> Connection {
+        Connection { endpoint: self.clone(), sender: None, keeps: bytes }
+    }
+}
+
+/// One client's connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    endpoint: Endpoint,
+    sender: Option<SendRequest<Full<Bytes>>>,
+    /// Bytes of an answer that are kept.
+    keeps: usize,
+}
+
+impl Connection {
+    /// Sends a request and reads its whole answer: the status, and the body's first bytes with its length.
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+        let outcome = tokio::time::timeout(OPERATION_TIME, self.exchange(request)).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in {} s", OPERATION_TIME.as_secs())));
+        if outcome.is_err() {
+            self.sender = None;
+        }
+        outcome
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+        let ready = match self.sender.as_mut() {
+            Some(sender) => sender.ready().await.is_ok(),
+            None => false,
+        };
+        if !ready {
+            self.sender = Some(self.endpoint.connect().await?);
+        }
+        let sender = self.sender.as_mut().context("a connection was just made")?;
+        let response: Response<hyper::body::Incoming> = sender.send_request(request).await?;
+        let (head, mut body) = response.into_parts();
+        let (mut length, mut beginning) = (0, Vec::new());
+        // Read frame by frame, so that a large object does not need memory.
+        while let Some(frame) = body.frame().await {
+            if let Ok(bytes) = frame?.into_data() {
+                length += bytes.len();
+                let room = self.keeps.saturating_sub(beginning.len());
+                beginning.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        }
+        Ok(Answer { status: head.status, length, beginning })
+    }
+}
+
+/// An answer that has come completely.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// Bytes of the body.
+    pub(crate) length: usize,
+    /// Its first bytes.
+    pub(crate) beginning: Vec<u8>,
+}
+
+impl Answer {
+    /// Bytes of a body that are kept, to show an error.
+    const BEGINNING_MAX: usize = 400;
+
+    /// The error that an answer without success is.
+    pub(crate) fn check(self, what: &str) -> anyhow::Result<Answer> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        bail!("{what} was answered with {}: {}", self.status, String::from_utf8_lossy(&self.beginning).trim())
+    }
+}
