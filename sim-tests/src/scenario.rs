@@ -30,6 +30,10 @@ pub enum Scenario {
     LogRot,
     /// Replicas come, go and take over from each other, and clients do not notice.
     Membership,
+    /// Objects on many nodes survive crashes, partitions and damage on as many nodes as the profile allows.
+    Spread,
+    /// Nodes join and leave while objects are read and written; what they hold finds its place.
+    Growth,
     /// Everything at once.
     Swarm,
 }
@@ -45,6 +49,8 @@ impl Scenario {
         Scenario::Full,
         Scenario::LogRot,
         Scenario::Membership,
+        Scenario::Spread,
+        Scenario::Growth,
         Scenario::Swarm,
     ];
 
@@ -59,6 +65,8 @@ impl Scenario {
             Scenario::Full => "full",
             Scenario::LogRot => "log-rot",
             Scenario::Membership => "membership",
+            Scenario::Spread => "spread",
+            Scenario::Growth => "growth",
             Scenario::Swarm => "swarm",
         }
     }
@@ -81,6 +89,8 @@ impl Scenario {
             Scenario::Full => full(&mut plan, &mut chance),
             Scenario::LogRot => log_rot(&mut plan, &mut chance),
             Scenario::Membership => membership(&mut plan, &mut chance),
+            Scenario::Spread => spread(&mut plan, &mut chance),
+            Scenario::Growth => growth(&mut plan, &mut chance),
             Scenario::Swarm => swarm(&mut plan, &mut chance),
         }
         plan
@@ -107,6 +117,7 @@ fn base(seed: u64, chance: &mut Chance, planted: Planted) -> Plan {
         key_clients: Vec::new(),
         object_clients: Vec::new(),
         operators: Vec::new(),
+        building_micros: None,
         node: node(chance),
         planted,
         readable: false,
@@ -124,6 +135,12 @@ fn node(chance: &mut Chance) -> NodePlan {
         checkpoint_interval: Duration::from_millis(*chance.pick(&[50, 500, 5_000])),
         prepare_ttl: Duration::from_millis(*chance.pick(&[500, 3_000])),
         sweep_interval: Duration::from_millis(*chance.pick(&[100, 500])),
+        forward_patience: Duration::from_millis(*chance.pick(&[0, 300, 1_000])),
+        peer_timeout: Duration::from_millis(*chance.pick(&[200, 1_000])),
+        swim: false,
+        hedge_after: Duration::from_millis(*chance.pick(&[1, 20, 100])),
+        steward_interval: None,
+        voter_patience: Duration::from_secs(3600),
         segment_size: *chance.pick(&[16 << 10, 64 << 10]),
         extent_size: *chance.pick(&[32 << 10, 128 << 10, 512 << 10]),
     }
@@ -272,7 +289,7 @@ fn object_clients(plan: &mut Plan, chance: &mut Chance) {
 }
 
 /// The profile that this many failure domains have (DESIGN section 6).
-fn profile(drives: u16) -> Profile {
+fn profile(drives: u32) -> Profile {
     let (data, parity) = match drives {
         1 => (1, 0),
         2 => (1, 1),
@@ -286,7 +303,7 @@ fn profile(drives: u16) -> Profile {
 
 fn objects(plan: &mut Plan, chance: &mut Chance) {
     plan.nodes = 1;
-    plan.drives = u16::try_from(chance.between(1, 6)).expect("small");
+    plan.drives = u32::try_from(chance.between(1, 6)).expect("small");
     plan.profile = profile(plan.drives);
     object_clients(plan, chance);
     plan.trouble.power_loss_micros = plan.span_micros / *chance.pick(&[3, 8, 20]);
@@ -336,10 +353,40 @@ fn membership(plan: &mut Plan, chance: &mut Chance) {
     plan.trouble.split_micros_max = 4 * plan.network.delay_micros + plan.disk.sync_micros;
 }
 
+/// Bodies cross the network. Every node is a gateway, and hands what it cannot decide to the leader.
+fn spread(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = *chance.pick(&[2, 3, 3, 4, 5, 6, 7]);
+    plan.drives = *chance.pick(&[1, 1, 2]);
+    plan.profile = profile(u32::try_from(plan.nodes).expect("small"));
+    object_clients(plan, chance);
+    for client in &mut plan.object_clients {
+        client.striped = true;
+    }
+    plan.node.forward_patience = Duration::from_millis(*chance.pick(&[300, 1_000]));
+    plan.node.steward_interval = Some(Duration::from_millis(200));
+    plan.node.swim = true;
+    // Nodes tell the time by what they have applied, and drift apart while nothing is.
+    plan.node.prepare_ttl = Duration::from_millis(3_000);
+    plan.trouble.power_loss_micros = plan.span_micros / *chance.pick(&[3, 8, 20]);
+    plan.trouble.down_micros_max = *chance.pick(&[20 * MILLIS, 300 * MILLIS, 2 * SECONDS]);
+    plan.damage.shards = chance.below(3) == 0;
+    plan.damage.treachery = chance.below(3) == 0;
+}
+
+fn growth(plan: &mut Plan, chance: &mut Chance) {
+    spread(plan, chance);
+    plan.damage = DamagePlan::default();
+    // Bodies keep their profile, so that one node can only leave where the others have room for all shards of the widest.
+    plan.nodes = *chance.pick(&[2, 3, 3, 4, 5, 6]);
+    plan.profile = profile(u32::try_from(plan.nodes).expect("small"));
+    plan.spares = chance.between(7 - plan.nodes, 8 - plan.nodes);
+    plan.building_micros = Some(*chance.pick(&[50, 400, 1_500]) * MILLIS);
+}
+
 fn swarm(plan: &mut Plan, chance: &mut Chance) {
     if chance.below(2) == 0 {
         plan.nodes = 1;
-        plan.drives = u16::try_from(chance.between(1, 6)).expect("small");
+        plan.drives = u32::try_from(chance.between(1, 6)).expect("small");
         plan.profile = profile(plan.drives);
         plan.damage.shards = chance.below(3) == 0;
         plan.damage.treachery = plan.profile.parity > 0 && chance.below(3) == 0;
@@ -363,6 +410,13 @@ pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
         Bug::SessionsNotInSnapshot => Scenario::Snapshots,
         Bug::ChecksumNotVerified => Scenario::Rot,
         Bug::JointOneMajority | Bug::LearnerCounted | Bug::MembershipNotInSnapshot => Scenario::Membership,
-        Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight => Scenario::Objects,
+        Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight | Bug::NonceReused => {
+            Scenario::Objects
+        }
+        Bug::ForwardTwice => Scenario::Keys,
+        Bug::TwoShardsInOneDomain | Bug::AckBelowDurable | Bug::ParticipantAborts | Bug::UncertainAborts => {
+            Scenario::Spread
+        }
+        Bug::StaleTopology => Scenario::Growth,
     }
 }

@@ -1,4 +1,4 @@
-//! Every scenario over many seeds: at least two thousand clusters in all, none of which may break a promise.
+//! Every scenario over many seeds: at least three thousand clusters in all, none of which may break a promise.
 //!
 //! One test for each scenario, so that the harness uses all cores. A failure names the seed and prints the command that
 //! replays it.
@@ -18,17 +18,17 @@ fn keeps_its_promises(scenario: Scenario, seeds: u64) {
 
 #[test]
 fn keys_stay_linearizable_under_partitions_crashes_clock_drift_and_disk_errors() {
-    keeps_its_promises(Scenario::Keys, 350);
+    keeps_its_promises(Scenario::Keys, 400);
 }
 
 #[test]
 fn a_term_has_one_leader_and_no_read_is_stale_however_leaders_fall() {
-    keeps_its_promises(Scenario::Elections, 225);
+    keeps_its_promises(Scenario::Elections, 250);
 }
 
 #[test]
 fn laggards_catch_up_by_snapshot_and_repeats_are_served_exactly_once() {
-    keeps_its_promises(Scenario::Snapshots, 250);
+    keeps_its_promises(Scenario::Snapshots, 300);
 }
 
 #[test]
@@ -48,12 +48,22 @@ fn a_full_drive_refuses_loses_nothing_and_works_again() {
 
 #[test]
 fn a_damaged_log_keeps_its_node_away_and_loses_nothing() {
-    keeps_its_promises(Scenario::LogRot, 200);
+    keeps_its_promises(Scenario::LogRot, 225);
 }
 
 #[test]
 fn replicas_come_and_go_and_take_over_and_clients_do_not_notice() {
-    keeps_its_promises(Scenario::Membership, 225);
+    keeps_its_promises(Scenario::Membership, 275);
+}
+
+#[test]
+fn objects_on_many_nodes_survive_crashes_partitions_and_damage() {
+    keeps_its_promises(Scenario::Spread, 350);
+}
+
+#[test]
+fn nodes_join_and_leave_and_everything_finds_its_place() {
+    keeps_its_promises(Scenario::Growth, 350);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What the clients of objects share: the names and entity tags of simulated objects, and how a body is read and checked.
 
+use super::Desk;
 use crate::check::keys::WriteId;
 use anvil_core::node::Request;
-use anvil_core::state::{BucketName, ETag, Md5, Object, ObjectName};
+use anvil_core::state::{BucketName, ETag, Md5, Object, ObjectName, Place};
 use anvil_core::stripe::STRIPE_SIZE;
 use anvil_core::types::{RequestId, TenantId};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 
 /// The bucket of all simulated objects.
 pub(super) fn bucket() -> BucketName {
@@ -54,4 +56,17 @@ pub(super) fn check_stripe(body: &Bytes, stripe: u32, bytes: &Bytes) -> Result<(
         bytes.len(),
         expected.len()
     ))
+}
+
+/// Complains about a body with two shards of a stripe in one node: the node's loss would take both.
+pub(super) fn check_domains(object: &Object, desk: &mut Desk<'_>) {
+    let Some(drives_per_node) = desk.drives_per_node else { return };
+    for body in &object.bodies {
+        let Place::Striped { drives, .. } = &body.place else { continue };
+        let nodes: BTreeSet<u32> = drives.iter().map(|drive| drive.0 / drives_per_node).collect();
+        if nodes.len() < drives.len() {
+            let what = format!("version {} has {} shards of a stripe in nodes {nodes:?}", body.version, drives.len());
+            desk.complain("no two shards of a stripe share a failure domain", what);
+        }
+    }
 }

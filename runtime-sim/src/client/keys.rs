@@ -256,6 +256,9 @@ impl KeyClient {
             | QueryAnswer::Parts { .. }
             | QueryAnswer::Uploads { .. }
             | QueryAnswer::Reclaimable(_)
+            | QueryAnswer::Topology { .. }
+            | QueryAnswer::Bodies { .. }
+            | QueryAnswer::Body(_)
             | QueryAnswer::Refused(_)) => {
                 desk.complain("answers fit their questions", format!("a get was answered {other:?}"))
             }
@@ -329,6 +332,8 @@ impl Client for KeyClient {
                 Unavailable::DiskFull
                 | Unavailable::Disk(_)
                 | Unavailable::Damaged(_)
+                | Unavailable::Unreachable(_)
+                | Unavailable::TooFewDrives(_)
                 | Unavailable::UnknownHandle
                 | Unavailable::Change(_)
                 | Unavailable::Misuse(_),

@@ -4,6 +4,7 @@
 //! what it wants sent goes to a [`Desk`], and the driver carries it.
 
 mod bodies;
+pub mod builder;
 pub mod keys;
 pub mod objects;
 pub mod operator;
@@ -40,6 +41,10 @@ pub struct Desk<'a> {
     pub nodes: &'a [u64],
     /// Whether bytes may be reported as damaged beyond repair (the atlas says).
     pub may_lose_bytes: bool,
+    /// Drives of each node where there are several nodes: a drive's number tells its node.
+    pub drives_per_node: Option<u32>,
+    /// Whether too few drives may answer for a while: while there is trouble in a cluster.
+    pub may_be_unreachable: bool,
     /// What was done and heard.
     pub histories: &'a mut Histories,
     /// Ids of requests and writes, each used once in a run.

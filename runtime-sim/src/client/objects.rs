@@ -1,7 +1,7 @@
 //! A client of objects on one node: puts inline and striped, conditional or not, reads byte for byte, deletes, and
 //! sometimes leaves in the middle.
 
-use super::bodies::{bucket, check_stripe, etag_of, object_name, read_requests, writer_of};
+use super::bodies::{bucket, check_domains, check_stripe, etag_of, object_name, read_requests, writer_of};
 use super::{Client, Desk};
 use crate::chance::Chance;
 use crate::check::keys::WriteId;
@@ -255,6 +255,7 @@ impl ObjectClient {
             desk.complain("objects are read as they were written", format!("nobody put {object:?}"));
             return;
         }
+        check_domains(&object, desk);
         if let Some(under_way) = &mut self.under_way {
             under_way.step = Step::BeforeReading { open, object: Box::new(object) };
         }
@@ -336,7 +337,10 @@ impl ObjectClient {
             Unavailable::NotLeader { .. } | Unavailable::Busy if decides => self.drop_it(desk),
             Unavailable::NotLeader { .. } | Unavailable::Busy => self.give_up(desk),
             // The process that knew the handle is gone, or the drive would not take the bytes: nothing was decided.
-            Unavailable::UnknownHandle | Unavailable::DiskFull | Unavailable::Disk(_) => {
+            Unavailable::UnknownHandle
+            | Unavailable::DiskFull
+            | Unavailable::Disk(_)
+            | Unavailable::TooFewDrives(_) => {
                 if decides {
                     self.drop_it(desk)
                 } else {
@@ -350,6 +354,7 @@ impl ObjectClient {
                 }
                 self.give_up(desk);
             }
+            Unavailable::Unreachable(_) => self.give_up(desk),
             why @ (Unavailable::Misuse(_) | Unavailable::Change(_)) => {
                 let what = format!("object {} {:?} is called a misuse: {why:?}", under_way.key, under_way.action);
                 desk.complain("answers fit their questions", what);

@@ -133,6 +133,8 @@ impl Client for Operator {
                 Unavailable::DiskFull
                 | Unavailable::Disk(_)
                 | Unavailable::Damaged(_)
+                | Unavailable::Unreachable(_)
+                | Unavailable::TooFewDrives(_)
                 | Unavailable::UnknownHandle
                 | Unavailable::Misuse(_),
             )) => desk.complain("answers fit their questions", format!("an operator was answered {other:?}")),

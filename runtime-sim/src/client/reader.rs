@@ -1,7 +1,7 @@
 //! The client that comes after the storm: it reads every key and every object until each has answered, so that the
 //! history ends with what is really there.
 
-use super::bodies::{check_stripe, etag_of, object_name, read_requests, writer_of};
+use super::bodies::{check_domains, check_stripe, etag_of, object_name, read_requests, writer_of};
 use super::{Client, Desk, keys};
 use crate::chance::Chance;
 use crate::check::keys::{KeyAction, KeyInput, KeyOutcome, WriteId};
@@ -106,6 +106,7 @@ impl Reader {
             desk.complain("objects are read as they were written", format!("nobody put {object:?}"));
             return;
         };
+        check_domains(object, desk);
         let shards = object.bodies.iter().map(|body| match &body.place {
             Place::Striped { drives, .. } => body.size.div_ceil(STRIPE_SIZE as u64) * drives.len() as u64,
             Place::Inline(_) => 0,
@@ -160,11 +161,15 @@ impl Reader {
                 }
                 self.end_read(desk);
             }
-            Unavailable::Busy | Unavailable::Uncertain | Unavailable::UnknownHandle => {
+            Unavailable::Busy | Unavailable::Uncertain | Unavailable::UnknownHandle | Unavailable::Unreachable(_) => {
                 self.target = None;
                 self.again(desk);
             }
-            Unavailable::DiskFull | Unavailable::Disk(_) | Unavailable::Misuse(_) | Unavailable::Change(_) => {
+            Unavailable::DiskFull
+            | Unavailable::TooFewDrives(_)
+            | Unavailable::Disk(_)
+            | Unavailable::Misuse(_)
+            | Unavailable::Change(_) => {
                 desk.complain("answers fit their questions", format!("a read was answered {why:?}"));
             }
         }

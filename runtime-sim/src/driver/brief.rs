@@ -4,7 +4,8 @@
 //! still notices a single changed byte.
 
 use anvil_core::disk::{DiskOrder, DiskOutcome};
-use anvil_core::node::{Event, Product, Reply};
+use anvil_core::node::peer::{ShardOrder, ShardOutcome};
+use anvil_core::node::{Event, PeerMessage, Product, Reply};
 use anvil_core::raft::Message;
 use anvil_core::types::{Entry, Payload};
 use std::fmt;
@@ -22,7 +23,11 @@ impl fmt::Display for BriefEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Event::Deadline => f.write_str("deadline"),
-            Event::Peer { from, group, message } => write!(f, "from n{from} g{group}: {}", BriefMessage(message)),
+            Event::Peer { from, message } => {
+                write!(f, "from n{from} ")?;
+                brief_peer(f, message)
+            }
+            Event::PeerLost { node } => write!(f, "n{node} is not reached"),
             Event::Client { id, request } => {
                 write!(f, "request {id}: ")?;
                 brief_request(f, request)
@@ -61,6 +66,24 @@ impl fmt::Display for BriefEvent<'_> {
                     Product::Opened(Err(error)) | Product::OpenedInline(Err(error)) => write!(f, "{error:?}"),
                 }
             }
+        }
+    }
+}
+
+fn brief_peer(f: &mut fmt::Formatter<'_>, message: &PeerMessage) -> fmt::Result {
+    match message {
+        PeerMessage::Raft { group, message } => write!(f, "g{group}: {}", BriefMessage(message)),
+        PeerMessage::Shard(ShardOrder::Put { ticket, drive, key, expires, record }) => {
+            let bytes = BriefBytes(record);
+            write!(f, "put #{} drive {drive} {key:?} until {expires}: {bytes}", ticket.number)
+        }
+        PeerMessage::ShardAnswer { ticket, outcome: ShardOutcome::Loaded(Some(record)) } => {
+            write!(f, "answer #{}: {}", ticket.number, BriefBytes(record))
+        }
+        PeerMessage::ShardAnswer { ticket, outcome } => write!(f, "answer #{}: {outcome:?}", ticket.number),
+        PeerMessage::Shard(order) => write!(f, "{order:?}"),
+        PeerMessage::Members(_) | PeerMessage::Swim(_) | PeerMessage::Pins { .. } | PeerMessage::Pinned { .. } => {
+            write!(f, "{message:?}")
         }
     }
 }
@@ -106,7 +129,11 @@ impl fmt::Display for BriefMessage<'_> {
             | Message::RequestVoteResponse { .. }
             | Message::AppendEntriesResponse { .. }
             | Message::InstallSnapshotResponse { .. }
-            | Message::TimeoutNow { .. } => write!(f, "{:?}", self.0),
+            | Message::TimeoutNow { .. }
+            | Message::Forward { .. }
+            | Message::ForwardResponse { .. }
+            | Message::ReadIndex { .. }
+            | Message::ReadIndexResponse { .. } => write!(f, "{:?}", self.0),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::brief::{BriefEvent, brief_reply};
 use super::effects::was_ordered;
-use super::machine::{Machine, Tenant, lock};
+use super::machine::{Machine, Tenant};
 use super::plan::{Plan, Report};
 use super::process::{BootOrder, Done, StoreWork, Turn};
 use super::trouble::{Trouble, Troubles};
@@ -20,7 +20,8 @@ use crate::world::network::{End, Network};
 use anvil_core::disk::{DiskOrder, OpId};
 use anvil_core::node::{Config, DiskUser, Event, Reply, Request};
 use anvil_core::stripe::RootKey;
-use anvil_core::types::{DriveId, GroupId, NodeId, RequestId};
+use anvil_core::swim;
+use anvil_core::types::{GroupId, NodeId, RequestId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -92,7 +93,7 @@ impl Cluster {
     pub(super) fn new(plan: Plan) -> Cluster {
         let numbers: Vec<u64> = (1..=plan.nodes + plan.spares).collect();
         let seed = plan.seed;
-        let atlas = Atlas::new(seed, &numbers, plan.drives, u16::from(plan.profile.parity));
+        let atlas = Atlas::new(seed, &numbers, plan.drives, u32::from(plan.profile.parity));
         let machines = numbers.iter().map(|number| (*number, new_machine(&plan, &atlas, *number))).collect();
         Cluster {
             now: SimTime(0),
@@ -294,8 +295,9 @@ impl Cluster {
         let mut config = Config {
             node: NodeId(node),
             voters: (1..=plan.nodes).filter(|_| node <= plan.nodes).map(NodeId).collect(),
+            address: String::new(),
             groups: vec![GroupId::GLOBAL, GroupId::REGION],
-            profile: plan.profile,
+            nodes: (1..=plan.nodes).map(|number| (NodeId(number), plan.node_info(number))).collect(),
             root_key: RootKey([7; 32]),
             seed: [0; 32],
             election_timeout: plan.node.election_timeout,
@@ -306,14 +308,32 @@ impl Cluster {
             checkpoint_interval: plan.node.checkpoint_interval,
             prepare_ttl: plan.node.prepare_ttl,
             sweep_interval: plan.node.sweep_interval,
+            forward_patience: plan.node.forward_patience,
+            peer_timeout: plan.node.peer_timeout,
+            swim: plan.node.swim.then(|| swim::Config::lan(NodeId(node))),
+            hedge_after: plan.node.hedge_after,
+            moves_max: 2,
+            steward_interval: plan.node.steward_interval,
+            voter_patience: plan.node.voter_patience,
+            // A node that is silent has died, and is started again before the run ends.
+            pin_patience: Duration::from_secs(3600),
             planted: plan.planted,
         };
         let (segment_size, extent_size) = (plan.node.segment_size, plan.node.extent_size);
+        let first_drive = plan.drive(node, 0);
         let machine = self.machines.get_mut(&node).expect("the plan named this node");
         machine.chance.fill(&mut config.seed);
         let now = machine.clock.read(self.now);
         let disks = machine.disks.clone();
-        BootOrder { config, cluster: u128::from(self.plan.seed) + 1, segment_size, extent_size, disks, now }
+        BootOrder {
+            config,
+            cluster: u128::from(self.plan.seed) + 1,
+            first_drive,
+            segment_size,
+            extent_size,
+            disks,
+            now,
+        }
     }
 
     /// Gives a client the turn, and carries what it leaves on the desk.
@@ -323,6 +343,8 @@ impl Cluster {
             now: self.now,
             nodes: &self.numbers,
             may_lose_bytes: self.atlas.may_lose_bytes(),
+            drives_per_node: (self.plan.nodes > 1).then_some(self.plan.drives),
+            may_be_unreachable: !self.healed && self.plan.nodes > 1,
             histories: &mut self.histories,
             next_id: &mut self.next_id,
             sends: Vec::new(),
@@ -435,7 +457,7 @@ fn new_machine(plan: &Plan, atlas: &Atlas, number: u64) -> Machine {
     let clock = Clock::new(around(&mut chance, plan.drift_ppm_max), around(&mut chance, plan.offset_ms_max));
     let disks = (0..plan.drives).map(|drive| {
         let mut disk = Disk::new(plan.seed, &format!("{number}.{drive}"), plan.disk, plan.capacity);
-        if plan.damage.treachery && atlas.is_weak(DriveId(drive)) {
+        if plan.damage.treachery && atlas.is_weak(number, drive) {
             disk.set_treachery(Treachery {
                 lying_sync_per_million: *chance.pick(&[0, 100_000, 1_000_000]),
                 misdirect_per_million: *chance.pick(&[0, 20_000]),
@@ -464,16 +486,5 @@ async fn catch_up(at: SimTime) {
     let target = Duration::from_micros(at.0);
     if target > elapsed + Duration::from_millis(1) {
         madsim::time::sleep(target.saturating_sub(elapsed)).await;
-    }
-}
-
-impl Cluster {
-    /// Heals every drive of every machine.
-    pub(super) fn heal_disks(&mut self) {
-        for disk in self.machines.values().flat_map(|machine| &machine.disks) {
-            let mut disk = lock(disk);
-            disk.heal();
-            disk.set_capacity(u64::MAX / 4);
-        }
     }
 }

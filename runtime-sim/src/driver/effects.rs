@@ -9,7 +9,7 @@ use crate::world::SimTime;
 use crate::world::network::End;
 use anvil_core::disk::{DiskError, DiskOrder, DiskOutcome, OpId};
 use anvil_core::node::{DiskUser, Effect, Event, Fatal};
-use anvil_core::types::{DriveId, NodeId, Trace};
+use anvil_core::types::{NodeId, Trace};
 
 /// Typical time of a computation, in microseconds.
 const COMPUTE_MICROS: u64 = 100;
@@ -27,9 +27,9 @@ impl Cluster {
             }
             let life = self.machine(node).life;
             match effect {
-                Effect::Send { to: NodeId(to), group, message } => {
+                Effect::Send { to: NodeId(to), message } => {
                     for delay in self.network.send(End::Node(node), End::Node(to)) {
-                        let event = Event::Peer { from: NodeId(node), group, message: message.clone() };
+                        let event = Event::Peer { from: NodeId(node), message: message.clone() };
                         self.queue(delay, Item::Deliver { node: to, life: None, event });
                     }
                 }
@@ -60,6 +60,8 @@ impl Cluster {
                     let event = Event::Computed { work, product };
                     self.queue(delay, Item::Deliver { node, life: Some(life), event });
                 }
+                // The network carries whatever is sent.
+                Effect::Members(_) => {}
                 Effect::Trace(trace) => self.on_trace(node, &trace)?,
                 Effect::Fatal(fatal) => self.on_fatal(node, &fatal).await?,
             }
@@ -86,7 +88,7 @@ impl Cluster {
     }
 
     fn on_order(&mut self, node: u64, life: u64, user: DiskUser, op: OpId, order: DiskOrder) {
-        let drive = drive_of(user);
+        let drive = self.drive_of(user);
         let schedule = self.machine(node).disk(drive).schedule(&order);
         let (ordered, done) = (self.now, self.now.after(schedule.done));
         self.queue(schedule.effect, Item::Disk { node, life, user, op, order, ordered, done });
@@ -106,13 +108,14 @@ impl Cluster {
         if !self.machine(node).lives(life) {
             return Ok(());
         }
-        let outcome = self.machine(node).disk(drive_of(user)).carry_out(ordered, done, order);
-        let drive = drive_of(user);
+        let drive = self.drive_of(user);
+        let outcome = self.machine(node).disk(drive).carry_out(ordered, done, order);
         self.note(format_args!("n{node} drive {drive}"), format_args!("{}", BriefOrder(order)));
         if let DiskOutcome::Failed(error) = &outcome {
             self.strike(match error {
                 DiskError::Full => "a full drive",
                 DiskError::Missing => "a missing file",
+                DiskError::Unreachable => "an unreachable drive",
                 DiskError::Io(_) => "a drive's error",
             });
         }
@@ -144,10 +147,10 @@ impl Cluster {
         let machine = self.machine(node);
         if machine.chance.hits(cut_rate) && cut {
             let operations = u32::try_from(machine.chance.below(FUSE_MAX)).expect("small");
-            machine.disk(DriveId(0)).light_fuse(operations);
+            machine.disk(0).light_fuse(operations);
         }
         let done = machine.turn(Turn::Store(work)).await;
-        if machine.disk(DriveId(0)).put_fuse_out() {
+        if machine.disk(0).put_fuse_out() {
             self.strike("power cut in the middle of the state store's work");
             return self.lose_power(node).await;
         }
@@ -185,6 +188,7 @@ impl Cluster {
             Fatal::Log(error) | Fatal::Shards(_, error) => match error {
                 DiskError::Full => true,
                 DiskError::Missing => false,
+                DiskError::Unreachable => false,
                 DiskError::Io(words) => was_ordered(words),
             },
             Fatal::State(words) => was_ordered(words),
@@ -234,9 +238,12 @@ pub(super) fn was_ordered(words: &str) -> bool {
     ["simulated", "no space", "no storage space", "power"].iter().any(|mark| words.contains(mark))
 }
 
-fn drive_of(user: DiskUser) -> DriveId {
-    match user {
-        DiskUser::Log => DriveId(0),
-        DiskUser::Shards(drive) => drive,
+impl Cluster {
+    /// The place of a drive in its machine.
+    fn drive_of(&self, user: DiskUser) -> u32 {
+        match user {
+            DiskUser::Log => 0,
+            DiskUser::Shards(drive) => self.plan.local(drive),
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::chance::Chance;
 use crate::world::SimTime;
 use crate::world::clock::Clock;
 use crate::world::disk::Disk;
-use anvil_core::types::{DriveId, Time};
+use anvil_core::types::Time;
 use madsim::runtime::Handle;
 use madsim::task::NodeId as MadsimId;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -61,8 +61,9 @@ impl Machine {
         self.is_running() && self.life == life
     }
 
-    pub(super) fn disk(&self, drive: DriveId) -> MutexGuard<'_, Disk> {
-        lock(&self.disks[usize::from(drive.0)])
+    /// A drive, by its place in this machine.
+    pub(super) fn disk(&self, local: u32) -> MutexGuard<'_, Disk> {
+        lock(&self.disks[local as usize])
     }
 
     /// Starts a process and hands it what it boots from.

@@ -6,6 +6,8 @@ use crate::client::operator::OperatorHabits;
 use crate::world::rates::{DiskRates, NetworkRates, TroubleRates};
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
+use anvil_core::topology::{DriveInfo, NodeInfo};
+use anvil_core::types::DriveId;
 use std::time::Duration;
 
 /// A run, to the last detail.
@@ -18,7 +20,7 @@ pub struct Plan {
     /// Nodes beside them that wait to be added.
     pub spares: u64,
     /// Drives of each node.
-    pub drives: u16,
+    pub drives: u32,
     /// How stripes are cut.
     pub profile: Profile,
     /// How long trouble and workload last, in microseconds, before the world heals.
@@ -43,12 +45,39 @@ pub struct Plan {
     pub object_clients: Vec<ObjectHabits>,
     /// Operators, who change who replicates and who leads.
     pub operators: Vec<OperatorHabits>,
+    /// Whether the spares join one after the other, and then a node is drained and leaves: the typical pause between steps, in
+    /// microseconds.
+    pub building_micros: Option<u64>,
     /// Timers and thresholds of the nodes.
     pub node: NodePlan,
     /// Planted bugs.
     pub planted: Planted,
     /// Keep a readable trace.
     pub readable: bool,
+}
+
+impl Plan {
+    /// The number that a drive of a node has in the whole cluster.
+    pub fn drive(&self, node: u64, local: u32) -> DriveId {
+        DriveId((u32::try_from(node).expect("few nodes") - 1) * self.drives + local)
+    }
+
+    /// A node as the topology has it from the start.
+    pub fn node_info(&self, number: u64) -> NodeInfo {
+        NodeInfo {
+            name: format!("n{number}"),
+            zone: String::new(),
+            address: String::new(),
+            key: [0; 32],
+            drives: (0..self.drives).map(|local| DriveInfo { drive: self.drive(number, local), weight: 1 }).collect(),
+            draining: false,
+        }
+    }
+
+    /// Which of its node's drives this is.
+    pub fn local(&self, drive: DriveId) -> u32 {
+        drive.0 % self.drives
+    }
 }
 
 /// What may be damaged, within the atlas.
@@ -81,6 +110,18 @@ pub struct NodePlan {
     pub prepare_ttl: Duration,
     /// See `node::Config::sweep_interval`.
     pub sweep_interval: Duration,
+    /// See `node::Config::forward_patience`.
+    pub forward_patience: Duration,
+    /// See `node::Config::peer_timeout`.
+    pub peer_timeout: Duration,
+    /// See `node::Config::swim`.
+    pub swim: bool,
+    /// See `node::Config::hedge_after`.
+    pub hedge_after: Duration,
+    /// See `node::Config::steward_interval`.
+    pub steward_interval: Option<Duration>,
+    /// See `node::Config::voter_patience`.
+    pub voter_patience: Duration,
     /// See `log::Config::segment_size`.
     pub segment_size: u64,
     /// See `shards::Config::extent_size`.

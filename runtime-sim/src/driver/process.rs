@@ -29,6 +29,7 @@ const CACHE_BYTES: usize = 256 << 10;
 pub(super) struct BootOrder {
     pub(super) config: Config,
     pub(super) cluster: u128,
+    pub(super) first_drive: DriveId,
     pub(super) segment_size: u64,
     pub(super) extent_size: u64,
     pub(super) disks: Vec<Arc<Mutex<Disk>>>,
@@ -204,7 +205,7 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
         log::Config { cluster: order.cluster, node: config.node, segment_size: order.segment_size, planted };
     let log = Log::recover(log_config, read_segments(&order.disks[0])?).map_err(words)?;
     let mut stores = BTreeMap::new();
-    for (drive, disk) in (0..).map(DriveId).zip(&order.disks) {
+    for (drive, disk) in (order.first_drive.0..).map(DriveId).zip(&order.disks) {
         let shard_config = shards::Config {
             drive,
             cluster: order.cluster,
@@ -223,9 +224,11 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
         };
         stores.insert(drive, shards::recover(shard_config, listing, &mut read).map_err(words)?);
     }
+    let topology = store.topology().map_err(words)?;
     let groups = config.groups.clone();
     let mut effects = Vec::new();
-    let node = Node::new(config, Boot { log, stores, applied, memberships }, order.now, &mut effects).map_err(words)?;
+    let node = Node::new(config, Boot { log, stores, applied, memberships, topology }, order.now, &mut effects)
+        .map_err(words)?;
     Ok((Process { node, store, groups, planted }, effects))
 }
 

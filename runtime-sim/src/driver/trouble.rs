@@ -255,8 +255,8 @@ impl Cluster {
     fn damage(&mut self, target: Target) {
         let (Target::Shards { node, kind, .. } | Target::Log { node, kind }) = target;
         let drive = match target {
-            Target::Shards { drive, .. } => drive,
-            Target::Log { .. } => anvil_core::types::DriveId(0),
+            Target::Shards { local, .. } => local,
+            Target::Log { .. } => 0,
         };
         let damage = self.machine(node).disk(drive).damage(kind, |name| target.suits(name));
         if let Some(damage) = damage {

@@ -3,8 +3,8 @@
 //! The intuition: a fault that breaks a promise which nobody made proves nothing. Before the world does harm it asks
 //! here, and the atlas remembers what it allowed. `docs/failure-model.md` states the same in prose.
 //!
-//! - `ATLAS-1` Shards of a version are damaged on at most `m` drives when the profile has parity; on one drive
-//!   without parity damage may fall anywhere, and the promise is detection: never a wrong byte.
+//! - `ATLAS-1` Shards of a version are damaged in at most `m` failure domains when the profile has parity: drives of a lone
+//!   node, or else all drives of so many nodes. Without parity damage may fall anywhere, and the promise is detection: never a wrong byte.
 //! - `ATLAS-2` Logs are damaged only on a minority of the voters, and always while the node is down, so that its next
 //!   start meets the damage. A node so damaged may refuse to start and never vote again.
 //! - `ATLAS-3` Syncs of the log and of the state store never lie: a voter that forgets what it acknowledged is outside
@@ -13,18 +13,15 @@
 use crate::chance::Chance;
 use crate::world::disk::{DamageKind, Name};
 use anvil_core::disk::File;
-use anvil_core::types::DriveId;
 use std::collections::BTreeSet;
 
 /// What the atlas knows of the cluster, and what it has allowed.
 #[derive(Clone, Debug)]
 pub struct Atlas {
-    nodes: Vec<u64>,
-    /// Drives of each node, and how many of them may lose shards.
-    drives: u16,
-    parity: u16,
-    /// Drives whose shards may be damaged, the same on every node.
-    weak_drives: BTreeSet<DriveId>,
+    /// How many failure domains may lose shards.
+    parity: u32,
+    /// Drives whose shards may be damaged: a node, and which of its drives.
+    weak_drives: BTreeSet<(u64, u32)>,
     /// Nodes whose log may be damaged: a minority.
     weak_logs: BTreeSet<u64>,
     damaged_logs: BTreeSet<u64>,
@@ -38,8 +35,8 @@ pub enum Target {
     Shards {
         /// The node.
         node: u64,
-        /// The drive.
-        drive: DriveId,
+        /// Which of its drives.
+        local: u32,
         /// How.
         kind: DamageKind,
     },
@@ -56,7 +53,8 @@ impl Target {
     /// Whether a file is meant.
     pub fn suits(&self, name: Name) -> bool {
         match (self, name) {
-            (Target::Shards { drive, .. }, Name::Core(File::Extent(of, _))) => *drive == of,
+            // The drive has its own extents only.
+            (Target::Shards { .. }, Name::Core(File::Extent(..))) => true,
             (Target::Log { .. }, Name::Core(File::LogSegment(_))) => true,
             (
                 Target::Shards { .. } | Target::Log { .. },
@@ -67,30 +65,28 @@ impl Target {
 }
 
 impl Atlas {
-    /// An atlas for these nodes, each with so many drives, of which `parity` may be lost.
-    pub fn new(seed: u64, nodes: &[u64], drives: u16, parity: u16) -> Atlas {
-        assert!(parity < drives, "a profile has data");
+    /// An atlas for these nodes, each with so many drives, of which `parity` failure domains may be lost.
+    pub fn new(seed: u64, nodes: &[u64], drives: u32, parity: u32) -> Atlas {
         let mut chance = Chance::named(seed, "atlas");
+        let all: Vec<(u64, u32)> = nodes.iter().flat_map(|node| (0..drives).map(|local| (*node, local))).collect();
         let weak_drives = if parity == 0 {
-            (0..drives).map(DriveId).collect()
+            all.into_iter().collect()
+        } else if let [node] = nodes {
+            assert!(parity < drives, "a profile has data");
+            let mut locals: Vec<u32> = (0..drives).collect();
+            chance.shuffle(&mut locals);
+            locals.into_iter().take(parity as usize).map(|local| (*node, local)).collect()
         } else {
-            let mut all: Vec<DriveId> = (0..drives).map(DriveId).collect();
-            chance.shuffle(&mut all);
-            all.into_iter().take(usize::from(parity)).collect()
+            let mut weak = nodes.to_vec();
+            chance.shuffle(&mut weak);
+            weak.truncate(parity as usize);
+            all.into_iter().filter(|(node, _)| weak.contains(node)).collect()
         };
         let mut shuffled = nodes.to_vec();
         chance.shuffle(&mut shuffled);
         let minority = (nodes.len() - 1) / 2;
         let weak_logs = shuffled.into_iter().take(minority).collect();
-        Atlas {
-            nodes: nodes.to_vec(),
-            drives,
-            parity,
-            weak_drives,
-            weak_logs,
-            damaged_logs: BTreeSet::new(),
-            damaged_shards: false,
-        }
+        Atlas { parity, weak_drives, weak_logs, damaged_logs: BTreeSet::new(), damaged_shards: false }
     }
 
     /// Whether the loss of every weak drive still leaves each version readable (`ATLAS-1`).
@@ -99,19 +95,17 @@ impl Atlas {
     }
 
     /// Whether a drive's extents may be damaged, and its syncs lie (`ATLAS-1`, `ATLAS-3`).
-    pub fn is_weak(&self, drive: DriveId) -> bool {
-        self.parity > 0 && self.weak_drives.contains(&drive)
+    pub fn is_weak(&self, node: u64, local: u32) -> bool {
+        self.parity > 0 && self.weak_drives.contains(&(node, local))
     }
 
     /// Draws damage to shards, and remembers it.
     pub fn damage_shards(&mut self, chance: &mut Chance) -> Target {
-        let node = *chance.pick(&self.nodes);
-        let weak: Vec<DriveId> = self.weak_drives.iter().copied().collect();
-        let drive = *chance.pick(&weak);
-        assert!(drive.0 < self.drives, "the atlas names drives that exist");
+        let weak: Vec<(u64, u32)> = self.weak_drives.iter().copied().collect();
+        let (node, local) = *chance.pick(&weak);
         self.damaged_shards = true;
         let kinds = [DamageKind::Rot, DamageKind::UnreadableSector, DamageKind::ForeignSector];
-        Target::Shards { node, drive, kind: *chance.pick(&kinds) }
+        Target::Shards { node, local, kind: *chance.pick(&kinds) }
     }
 
     /// Draws damage to the log of `node`, which is down, if that node's log may be damaged (`ATLAS-2`).
@@ -140,7 +134,6 @@ impl Atlas {
 mod tests {
     use super::Atlas;
     use crate::chance::Chance;
-    use anvil_core::types::DriveId;
 
     #[test]
     fn damaged_logs_are_always_a_minority() {
@@ -160,8 +153,11 @@ mod tests {
     fn at_most_the_parity_of_drives_is_weak() {
         for seed in 0..50 {
             let atlas = Atlas::new(seed, &[1], 6, 2);
-            assert_eq!((0..6).filter(|drive| atlas.is_weak(DriveId(*drive))).count(), 2);
-            assert!(!Atlas::new(seed, &[1], 1, 0).is_weak(DriveId(0)));
+            assert_eq!((0..6).filter(|local| atlas.is_weak(1, *local)).count(), 2);
+            assert!(!Atlas::new(seed, &[1], 1, 0).is_weak(1, 0));
+            let nodes = Atlas::new(seed, &[1, 2, 3], 2, 1);
+            let weak = |node: &u64| nodes.is_weak(*node, 0) && nodes.is_weak(*node, 1);
+            assert_eq!([1, 2, 3].iter().filter(|node| weak(node)).count(), 1);
         }
     }
 }

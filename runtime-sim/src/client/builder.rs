@@ -1,0 +1,146 @@
+//! An operator who lets a cluster grow and shrink: nodes join with tokens, one is drained and leaves, while clients work.
+//!
+//! Each step is repeated until it is answered, as a person would do; every one of them may be repeated without harm.
+
+use super::{Client, Desk};
+use crate::chance::Chance;
+use crate::world::MILLIS;
+use anvil_core::node::{Reply, Request, Unavailable};
+use anvil_core::state::{Answer, ClusterOperation, ClusterRefusal, Operation, Refusal};
+use anvil_core::topology::NodeInfo;
+use anvil_core::types::{GroupId, NodeId, RequestId, WallTime};
+use std::collections::VecDeque;
+
+/// How long an answer is waited for.
+const PATIENCE_MICROS: u64 = 1_000 * MILLIS;
+
+/// What the operator wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A token for this node.
+    Token(u64),
+    /// The node joins.
+    Join(u64, NodeInfo),
+    /// The node gets nothing new and gives up what it has.
+    Drain(u64),
+    /// The node has given up everything.
+    Empty(u64),
+    /// The node leaves.
+    Remove(u64),
+}
+
+/// The operator.
+#[derive(Debug)]
+pub struct Builder {
+    chance: Chance,
+    think_micros: u64,
+    steps: VecDeque<Step>,
+    waits_for: Option<RequestId>,
+    token: u64,
+}
+
+impl Builder {
+    /// An operator with its own stream of chance, who takes these steps.
+    pub fn new(seed: u64, think_micros: u64, steps: Vec<Step>) -> Builder {
+        let chance = Chance::named(seed, "workload builder");
+        Builder { chance, think_micros, steps: steps.into(), waits_for: None, token: 0 }
+    }
+
+    fn rest(&mut self, micros: u64, desk: &mut Desk<'_>) {
+        self.waits_for = None;
+        self.token += 1;
+        desk.wake(micros, self.token);
+    }
+
+    fn next(&mut self, desk: &mut Desk<'_>) {
+        self.steps.pop_front();
+        let pause = self.chance.heavy_tail(self.think_micros);
+        self.rest(pause, desk);
+    }
+
+    fn take(&mut self, desk: &mut Desk<'_>) {
+        let Some(step) = self.steps.front().cloned() else { return };
+        let operation = match step {
+            Step::Token(node) => ClusterOperation::AddToken { hash: token_of(node), expires: WallTime(u64::MAX / 2) },
+            Step::Join(node, info) => ClusterOperation::Join { token: token_of(node), node: NodeId(node), info },
+            Step::Drain(node) => ClusterOperation::SetDraining { node: NodeId(node), draining: true },
+            Step::Remove(node) => ClusterOperation::Remove { node: NodeId(node) },
+            Step::Empty(node) => {
+                self.send(node, Request::Status, desk);
+                return;
+            }
+        };
+        let node = *self.chance.pick(desk.nodes);
+        let operation = Operation::Cluster(operation);
+        self.send(node, Request::Command { group: GroupId::GLOBAL, session: None, operation }, desk);
+    }
+
+    fn send(&mut self, node: u64, request: Request, desk: &mut Desk<'_>) {
+        self.waits_for = Some(desk.send(node, request));
+        self.token += 1;
+        desk.wake(PATIENCE_MICROS, self.token);
+    }
+}
+
+fn token_of(node: u64) -> [u8; 32] {
+    [u8::try_from(node).expect("few nodes"); 32]
+}
+
+impl Client for Builder {
+    fn on_wake(&mut self, token: u64, desk: &mut Desk<'_>) {
+        if token == self.token {
+            self.take(desk);
+        }
+    }
+
+    fn on_reply(&mut self, id: RequestId, reply: Reply, desk: &mut Desk<'_>) {
+        if self.waits_for != Some(id) || self.steps.is_empty() {
+            return;
+        }
+        match reply {
+            Reply::Answer(Answer::Done | Answer::Joined { .. }) => self.next(desk),
+            // It was removed before, and the answer was lost.
+            Reply::Answer(Answer::Refused(Refusal::Cluster(ClusterRefusal::NoSuchNode)))
+                if matches!(self.steps.front(), Some(Step::Remove(_))) =>
+            {
+                self.next(desk);
+            }
+            Reply::Answer(Answer::Refused(Refusal::Cluster(ClusterRefusal::NotFounded))) => {
+                self.rest(50 * MILLIS, desk);
+            }
+            Reply::Status(status) => {
+                let shards: u64 = status.drives.iter().map(|(_, usage)| usage.shards).sum();
+                if shards == 0 { self.next(desk) } else { self.rest(200 * MILLIS, desk) }
+            }
+            Reply::Unavailable(Unavailable::NotLeader { .. } | Unavailable::Busy | Unavailable::Uncertain) => {
+                self.rest(50 * MILLIS, desk);
+            }
+            other @ (Reply::Answer(_)
+            | Reply::Queried(_)
+            | Reply::Begun
+            | Reply::StripeStored
+            | Reply::Opened(_)
+            | Reply::Refused(_)
+            | Reply::Stripe(_)
+            | Reply::Closed
+            | Reply::Changed
+            | Reply::TransferBegun
+            | Reply::Unavailable(_)) => {
+                let what = format!("{:?} was answered {other:?}", self.steps.front());
+                desk.complain("answers fit their questions", what);
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.steps.clear();
+    }
+
+    fn is_done(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    fn abandon(&mut self, _desk: &mut Desk<'_>) {
+        self.waits_for = None;
+    }
+}
