@@ -68,26 +68,35 @@ def scratch_directory(parent, name):
     return pathlib.Path(tempfile.mkdtemp(prefix=f"anvil-{name}-", dir=parent))
 
 
-class Node:
-    """One node: a process of the binary on its own directories and a free port."""
+def free_udp_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
-    def __init__(self, binary, directories, log_path, extra=()):
+
+class Node:
+    """One node: a process of the binary on its own directories and free ports."""
+
+    def __init__(self, binary, directories, log_path, extra=(), environment=None):
         self.binary = str(binary)
         self.directories = [str(directory) for directory in directories]
         self.log_path = pathlib.Path(log_path)
         self.extra = list(extra)
+        self.environment = dict(environment or {})
         self.port = free_port()
+        self.peer_port = free_udp_port()
         self.process = None
         self.log_start = 0
 
     def spawn(self):
         """Starts the process and does not wait for it."""
-        command = [self.binary, "serve", "--http-port", str(self.port)]
+        command = [self.binary, "serve", "--http-port", str(self.port), "--port", str(self.peer_port)]
         for directory in self.directories:
             command += ["--dir", directory]
         environment = dict(os.environ)
         environment["ANVIL_ACCESS_KEY_ID"] = ACCESS_KEY_ID
         environment["ANVIL_SECRET_ACCESS_KEY"] = SECRET_ACCESS_KEY
+        environment.update(self.environment)
         self.log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
