@@ -118,6 +118,14 @@ impl Node {
         self.step_swim(swim::Event::Members(self.topology.nodes.keys().copied().collect()), out);
     }
 
+    /// Tells a node that is heard again who belongs: it may have been away while its new leader joined.
+    pub(super) fn greet(&mut self, node: NodeId, out: &mut Vec<Effect>) {
+        if self.greeted.insert(node) && self.topology.epoch > 0 {
+            let members = Members::of(&self.topology);
+            out.push(Effect::Send { to: node, message: PeerMessage::Members(members) });
+        }
+    }
+
     pub(super) fn step_swim(&mut self, event: swim::Event, out: &mut Vec<Effect>) {
         let Some(swim) = &mut self.swim else { return };
         let mut effects = Vec::new();

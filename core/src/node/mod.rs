@@ -274,10 +274,7 @@ impl Node {
         if self.doubtful.remove(&from) {
             out.push(Effect::Trace(Trace::Note(format!("node {from} is heard again"))));
         }
-        if self.greeted.insert(from) && self.topology.epoch > 0 {
-            let members = Members::of(&self.topology);
-            out.push(Effect::Send { to: from, message: PeerMessage::Members(members) });
-        }
+        self.greet(from, out);
         match message {
             PeerMessage::Members(members) if members.epoch > self.topology.epoch => out.push(Effect::Members(members)),
             PeerMessage::Members(_) => {}
