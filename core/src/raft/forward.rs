@@ -202,19 +202,16 @@ impl Raft {
 
     /// A follower's command.
     pub(super) fn on_forward(&mut self, from: NodeId, term: Term, ask: Ask, command: Bytes, out: &mut Vec<Effect>) {
-        let outcome = if self.serves(from, term) {
-            if !self.note_forward(from, ask) {
-                return; // RAFT-20
+        // RAFT-20: silence, since another copy of the message may have been taken.
+        if !self.serves(from, term) || !self.note_forward(from, ask) {
+            return;
+        }
+        let outcome = match self.take_command(command, out) {
+            Ok(position) => {
+                self.note_asked(from, position.index);
+                ForwardOutcome::Proposed(position.index)
             }
-            match self.take_command(command, out) {
-                Ok(position) => {
-                    self.note_asked(from, position.index);
-                    ForwardOutcome::Proposed(position.index)
-                }
-                Err(_) => ForwardOutcome::Busy,
-            }
-        } else {
-            ForwardOutcome::NotTaken
+            Err(_) => ForwardOutcome::Busy,
         };
         out.push(Effect::Send { to: from, message: Message::ForwardResponse { term, ask, outcome } });
     }
