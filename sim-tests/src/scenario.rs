@@ -284,6 +284,7 @@ fn object_clients(plan: &mut Plan, chance: &mut Chance) {
             leave_per_million: *chance.pick(&[0, 100_000]),
             dawdle_micros_max: *chance.pick(&[10, 300, 2_000]) * MILLIS,
             expires_after_micros: 0,
+            early_expiries: 0,
         })
         .collect();
 }

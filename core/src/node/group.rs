@@ -115,6 +115,9 @@ impl Group {
                 if role != Role::Leader {
                     self.refuse_proposals(out);
                 }
+                if leader.is_none() {
+                    self.refuse_reads(out);
+                }
                 let role = role_name(role);
                 out.push(Output::Trace(Trace::Role { group: self.id, term, role, leader }));
             }
@@ -133,6 +136,17 @@ impl Group {
         for (_, (_, id)) in self.proposed.split_off(&self.raft.commit().next()) {
             out.push(Output::Refused { id, reason: raft::Refusal::LostLead });
         }
+    }
+
+    /// Without a leader nobody knows when what these reads wait for arrives.
+    fn refuse_reads(&mut self, out: &mut Vec<Output>) {
+        let commit = self.raft.commit();
+        self.reads.retain(|&(index, id)| {
+            if index > commit {
+                out.push(Output::Refused { id, reason: raft::Refusal::NotLeader { leader: None } });
+            }
+            index <= commit
+        });
     }
 
     fn on_commit(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {

@@ -305,6 +305,10 @@ impl Raft {
             self.suspects += 1; // RAFT-1 says that this does not happen.
             return false;
         }
+        if term > self.hard_state.term {
+            // The same leader in another term is another leader: what it said in the old one is void.
+            self.become_follower(term, None, now, out);
+        }
         self.become_follower(term, Some(Following { leader, heard: now }), now, out);
         true
     }

@@ -137,6 +137,7 @@ impl Cluster {
             dawdle_micros_max: 0,
             // Clocks drift, and apart from each other while nothing is decided.
             expires_after_micros: if is_level { micros(self.plan.node.prepare_ttl) / 2 } else { 0 },
+            early_expiries: if self.offset_ms_max() > 0 { self.plan.nodes } else { 0 },
             ..habits
         };
         let number = u64::try_from(self.plan.object_clients.len()).expect("few");
@@ -172,7 +173,7 @@ impl Cluster {
     /// `LIVE-2`, `LIVE-4` and `LEAK-1`.
     async fn settle(&mut self, shards: Option<u64>) -> Outcome {
         // Time passes, to the latest that any clock ever claimed: until then what a hasty clock prepared is kept.
-        let offset_ms = self.machines.values().map(|machine| machine.clock.offset_ms_max()).max().unwrap_or(0);
+        let offset_ms = self.offset_ms_max();
         for machine in self.machines.values_mut() {
             machine.clock.set_offset(offset_ms);
         }
@@ -193,6 +194,11 @@ impl Cluster {
             }
         }
         Err(Complaint::new("a healed cluster settles", unsettled))
+    }
+
+    /// How far ahead of true time a clock has ever been.
+    fn offset_ms_max(&self) -> i64 {
+        self.machines.values().map(|machine| machine.clock.offset_ms_max()).max().unwrap_or(0)
     }
 
     async fn look(&mut self) -> Result<Vec<(u64, Sight)>, Complaint> {
