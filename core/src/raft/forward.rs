@@ -243,8 +243,6 @@ impl Raft {
             // The answer was overtaken by what it announced, or by another leader.
             ForwardOutcome::Proposed(_) => out.push(Effect::Refused { id, reason: Refusal::LostLead }),
             ForwardOutcome::Busy => out.push(Effect::Refused { id, reason: Refusal::Busy }),
-            // Of a message that the network doubled, the other copy may have been taken.
-            ForwardOutcome::NotTaken => out.push(Effect::Refused { id, reason: Refusal::LostLead }),
         }
     }
 

@@ -53,8 +53,6 @@ pub enum ForwardOutcome {
     Proposed(LogIndex),
     /// Too many commands wait already. Nothing happened.
     Busy,
-    /// The receiver does not lead that term, or does not any more.
-    NotTaken,
 }
 
 /// How a follower answers an append.

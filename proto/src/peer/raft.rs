@@ -94,7 +94,6 @@ fn wire_forward_outcome(outcome: ForwardOutcome) -> Forwarded {
     match outcome {
         ForwardOutcome::Proposed(index) => Forwarded::Proposed(index.0),
         ForwardOutcome::Busy => Forwarded::Busy(wire::Empty {}),
-        ForwardOutcome::NotTaken => Forwarded::NotTaken(wire::Empty {}),
     }
 }
 
@@ -196,7 +195,6 @@ pub(super) fn forward_response(response: wire::ForwardResponse) -> Result<Messag
     let outcome = match required(outcome, "outcome")? {
         Forwarded::Proposed(index) => ForwardOutcome::Proposed(LogIndex(index)),
         Forwarded::Busy(wire::Empty {}) => ForwardOutcome::Busy,
-        Forwarded::NotTaken(wire::Empty {}) => ForwardOutcome::NotTaken,
     };
     Ok(Message::ForwardResponse { term: Term(term), ask: ask(question)?, outcome })
 }

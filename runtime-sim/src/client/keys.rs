@@ -63,6 +63,16 @@ struct UnderWay {
     in_doubt: bool,
 }
 
+impl UnderWay {
+    /// Whether doing it twice is as good as once.
+    fn may_repeat(&self) -> bool {
+        match self.what {
+            What::OpenSession => true,
+            What::Act { action, stamp, .. } => action == KeyAction::Get || stamp.is_some(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum What {
     OpenSession,
@@ -171,10 +181,7 @@ impl KeyClient {
         let Some(under_way) = &mut self.under_way else { return };
         under_way.in_doubt = true;
         self.target = None;
-        let again = match under_way.what {
-            What::OpenSession => true,
-            What::Act { action, stamp, .. } => action == KeyAction::Get || stamp.is_some(),
-        };
+        let again = under_way.may_repeat();
         if let What::Act { action: KeyAction::Get, .. } = under_way.what {
             // A get that nobody answered says nothing: the next attempt is a new one.
             under_way.attempts.clear();
@@ -187,7 +194,19 @@ impl KeyClient {
         }
     }
 
-    /// The attempt certainly had no effect: try again after a while.
+    /// One attempt leaves doubt. Others may be under way, and are waited for: clients that do not would drown the cluster.
+    fn on_uncertain(&mut self, desk: &mut Desk<'_>) {
+        let Some(under_way) = &mut self.under_way else { return };
+        under_way.in_doubt = true;
+        self.target = None;
+        if !under_way.may_repeat() {
+            self.end(None, desk);
+        } else if under_way.attempts.is_empty() {
+            self.again(desk);
+        }
+    }
+
+    /// No attempt is under way any more: try again after a while.
     fn again(&mut self, desk: &mut Desk<'_>) {
         let Some(under_way) = &self.under_way else { return };
         if desk.now < under_way.give_up {
@@ -318,7 +337,7 @@ impl Client for KeyClient {
                     self.again(desk);
                 }
             }
-            Reply::Unavailable(Unavailable::Uncertain) => self.doubt(desk),
+            Reply::Unavailable(Unavailable::Uncertain) => self.on_uncertain(desk),
             other @ (Reply::Begun
             | Reply::StripeStored
             | Reply::Opened(_)

@@ -422,6 +422,12 @@ impl Cluster {
         self.requests_on_their_way > 0 || self.askers.values().any(|asker| self.machines[&asker.node].lives(asker.life))
     }
 
+    /// When everything that is on its way between nodes by now will have arrived.
+    pub(super) fn last_arrival(&self) -> SimTime {
+        let messages = self.queue.iter().filter(|(_, item)| matches!(item, Item::Deliver { .. }));
+        messages.map(|((at, _), _)| *at).max().unwrap_or(self.now)
+    }
+
     /// A node's reply on its way to the client.
     pub(super) fn send_reply(&mut self, node: u64, client: usize, id: RequestId, reply: Reply) {
         let delay = if self.clients[client].is_gateway() {

@@ -297,7 +297,6 @@ fn show_message(message: &Message) -> String {
         Message::ForwardResponse { term, ask, outcome } => match outcome {
             ForwardOutcome::Proposed(index) => format!("ForwardResponse t{term} #{} at {index}", ask.number),
             ForwardOutcome::Busy => format!("ForwardResponse t{term} #{} busy", ask.number),
-            ForwardOutcome::NotTaken => format!("ForwardResponse t{term} #{} not taken", ask.number),
         },
         Message::ReadIndex { term, ask } => format!("ReadIndex t{term} #{}", ask.number),
         Message::ReadIndexResponse { term, ask, index } => {

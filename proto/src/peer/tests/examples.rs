@@ -107,7 +107,6 @@ fn of_replicas() -> Vec<(&'static str, PeerMessage)> {
         ("forward", forward("set")),
         ("forward-response-proposed", forwarded(ForwardOutcome::Proposed(index))),
         ("forward-response-busy", forwarded(ForwardOutcome::Busy)),
-        ("forward-response-not-taken", forwarded(ForwardOutcome::NotTaken)),
         ("read-index", raft(Message::ReadIndex { term, ask: ASK })),
         ("read-index-response", raft(Message::ReadIndexResponse { term, ask: ASK, index })),
     ]
