@@ -219,7 +219,6 @@ impl Node {
                 }
                 Proposer::Resolve(drive, _) => self.sweep.end_resolve(drive),
                 Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Refused),
-                Proposer::Move(id) if reason == raft::Refusal::LostLead => self.lose_move(id, out),
                 Proposer::Move(id) => self.fail_move(id, out),
                 Proposer::Steward => {}
             }

@@ -4,9 +4,9 @@
 //! between, it decides by what it knows, which may be old: a body names its drives itself, so an old placement costs balance
 //! and never a byte.
 //!
+//! - `CLUSTER-3` A body has `k + m` drives in as many failure domains as there are, all of which were believed to be alive.
 //! - `CLUSTER-4` No body is placed by a topology that was not confirmed within half the life of a preparation, nor by one that
 //!   this process has not confirmed at all: what a node finds in its state store when it starts may be long out of date.
-//! - `CLUSTER-3` A body has `k + m` drives in as many failure domains as there are, all of which were believed to be alive.
 //!
 //! Not here: who votes (`steward`), and moving what stands where it should not.
 
@@ -166,7 +166,7 @@ impl Node {
 
     /// `CLUSTER-3`: how a new body is cut, and its drives in position order.
     pub(super) fn place(&self, version: VersionId) -> Result<(Profile, Vec<DriveId>), Infeasible> {
-        let specs = drive_specs(&self.topology, |_| true);
+        let specs = drive_specs(&self.topology);
         let profile = profile_for(&self.topology, &|node| self.is_trusted(node))?;
         let alive = |drive| self.is_drive_trusted(drive);
         let table = self.placement.as_ref().filter(|placement| placement.profile == profile);
@@ -183,10 +183,9 @@ impl Node {
     }
 }
 
-/// The drives that may get shards, of those nodes for which `may` holds.
-pub(super) fn drive_specs(topology: &Topology, may: impl Fn(NodeId) -> bool) -> Vec<DriveSpec> {
-    let serving = topology.serving().filter(|(node, _)| may(*node));
-    let specs = serving.flat_map(|(node, info): (NodeId, &NodeInfo)| {
+/// The drives that may get shards.
+pub(super) fn drive_specs(topology: &Topology) -> Vec<DriveSpec> {
+    let specs = topology.serving().flat_map(|(node, info): (NodeId, &NodeInfo)| {
         let zone = info.zone.clone();
         info.drives.iter().map(move |known| DriveSpec {
             drive: known.drive,

@@ -19,12 +19,13 @@ use super::clients::{Asker, Proposer, Work};
 use super::cluster::drive_specs;
 use super::event::{Effect, Task};
 use super::objects::TicketUse;
-use super::reading::ReadFor;
+use super::reading::{ReadFor, stripe_length};
 use crate::placement;
 use crate::shards::{self, ShardKey};
 use crate::state::{Answer, Body, ObjectOperation, Operation, Place, Query, QueryAnswer};
-use crate::stripe::{self, DataKey, STRIPE_SIZE, StripeId};
-use crate::types::{DriveId, GroupId, NodeId, Time, Trace, VersionId, WallTime};
+use crate::stripe::{self, DataKey, StripeId};
+use crate::types::{DriveId, GroupId, Time, Trace, VersionId, WallTime};
+use crate::write;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
@@ -60,8 +61,8 @@ struct Move {
 /// A look at all bodies.
 #[derive(Debug)]
 struct Round {
-    /// The epochs of topology and placement that it is for.
     number: u64,
+    /// The epochs of topology and placement that it is for.
     wanted_by: (u64, u64),
     began: Time,
     after: Option<VersionId>,
@@ -252,7 +253,7 @@ impl Node {
         let Place::Striped { profile, drives } = &body.place else { return (changes, true) };
         let table = self.placement.as_ref().filter(|placement| placement.profile == *profile);
         let table = table.map(|placement| &placement.table);
-        let specs = drive_specs(&self.topology, |_| true);
+        let specs = drive_specs(&self.topology);
         let alive = |drive| self.is_drive_trusted(drive);
         // The table gives each slot its drive. A body of another profile has a set of drives, in whatever slots.
         let goal = placement::choose(table, body.version, &|_| true, &specs, *profile).unwrap_or_default();
@@ -296,8 +297,8 @@ impl Node {
         let node = |drive: DriveId| self.homes.get(&drive).copied();
         let others: Vec<DriveId> =
             current.iter().enumerate().filter(|(at, _)| *at != slot).map(|(_, drive)| *drive).collect();
-        let nodes: BTreeSet<NodeId> = self.topology.serving().map(|(node, _)| node).collect();
-        let crowded = nodes.len() >= current.len() && others.iter().any(|other| node(*other) == node(target));
+        let crowded =
+            self.topology.serving().count() >= current.len() && others.iter().any(|other| node(*other) == node(target));
         !others.contains(&target) && current[slot] != target && !crowded
     }
 
@@ -345,14 +346,12 @@ impl Node {
     /// Reads the next stripe, or decides when there is none.
     fn move_stripe(&mut self, id: u64, out: &mut Vec<Effect>) {
         let Some(one) = self.mover.moves.get(&id) else { return };
-        let start = u64::from(one.stripe) * STRIPE_SIZE as u64;
-        if start >= one.plan.body.size {
+        let Some(length) = stripe_length(&one.plan.body, one.stripe) else {
             self.end_copy(id, out);
             return;
-        }
-        let length = u32::try_from((one.plan.body.size - start).min(STRIPE_SIZE as u64)).expect("a stripe is small");
+        };
         let (body, key, stripe) = (one.plan.body.clone(), one.key.clone(), one.stripe);
-        self.read_body(ReadFor::Move(id), body, key, stripe, length, out);
+        self.read_body(ReadFor::Move(id), body, key, stripe, length, None, out);
     }
 
     /// The stripe was read, and its seal held.
@@ -369,8 +368,7 @@ impl Node {
         let expires = self.wall(GroupId::REGION).after(self.config.prepare_ttl);
         let Some(one) = self.mover.moves.get_mut(&id) else { return };
         let count = records.len();
-        // `write::drive_of` the other way round.
-        let position = (one.slot + count - one.stripe as usize % count) % count;
+        let position = write::position_of(one.stripe, one.slot, count);
         let record = records.swap_remove(position);
         one.expires = expires;
         let position = u8::try_from(position).expect("a stripe has at most SHARDS_MAX positions");
@@ -427,15 +425,8 @@ impl Node {
         self.start_moves(out);
     }
 
-    /// The relocation may be decided or not: the copies are the sweep's.
-    pub(super) fn lose_move(&mut self, id: u64, out: &mut Vec<Effect>) {
-        self.mover.moves.remove(&id);
-        self.note_left_over();
-        self.start_moves(out);
-    }
-
-    /// The move did not happen. Its copies stay until the sweep finds them: another node may have moved the same body to the
-    /// same drive, and made them count.
+    /// The move did not happen, or nobody knows. Its copies stay until the sweep finds them: it may be decided yet, or another
+    /// node may have moved the same body to the same drive, and made them count.
     pub(super) fn fail_move(&mut self, id: u64, out: &mut Vec<Effect>) {
         self.mover.moves.remove(&id);
         self.note_left_over();

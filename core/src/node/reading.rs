@@ -14,6 +14,7 @@ use crate::shards;
 use crate::state::{Body, Place, Query, QueryAnswer};
 use crate::stripe::{self, DataKey, OpenError, STRIPE_SIZE, StripeId};
 use crate::types::{GroupId, RequestId, Time, Trace};
+use crate::write;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -37,7 +38,7 @@ pub(super) struct Reading {
     read: Read,
     body: Body,
     stripe: u32,
-    /// Why it failed, when it was found that the body is where it was.
+    /// Why the attempt before this one failed.
     failed: Option<Unavailable>,
     /// When the drives that have not answered are taken for slow. Once for each read.
     pub(super) slow_at: Option<Time>,
@@ -65,26 +66,14 @@ impl Node {
             return;
         };
         match stripe::unwrap_key(&self.config.root_key, body.version, &body.key) {
-            Ok(key) => self.read_body(ReadFor::Client(id), body, key, stripe, length, out),
+            Ok(key) => self.read_body(ReadFor::Client(id), body, key, stripe, length, None, out),
             Err(error) => clients::damaged(id, &error, out),
         }
     }
 
-    pub(super) fn read_body(
-        &mut self,
-        reader: ReadFor,
-        body: Body,
-        key: DataKey,
-        index: u32,
-        length: u32,
-        out: &mut Vec<Effect>,
-    ) {
-        self.read_again(reader, body, key, index, length, None, out);
-    }
-
-    /// Reads a stripe; `failed` says why an attempt before this one did not succeed.
+    /// Reads a stripe; `failed` says why an attempt before this one, where the body was, did not succeed.
     #[expect(clippy::too_many_arguments, reason = "all that a read is made of")]
-    fn read_again(
+    pub(super) fn read_body(
         &mut self,
         reader: ReadFor,
         body: Body,
@@ -179,8 +168,8 @@ impl Node {
         let note = format!("stripe {stripe} of version {version} was read without its positions {positions:?}");
         out.push(Effect::Trace(Trace::Suspect(note)));
         let Place::Striped { drives, .. } = &body.place else { return };
-        let slot = |position: &u8| (usize::from(*position) + stripe as usize) % drives.len();
-        self.repair(body, positions.iter().map(slot).collect(), out);
+        let slots = positions.iter().map(|position| write::slot_of(stripe, *position, drives.len()));
+        self.repair(body, slots.collect(), out);
     }
 
     /// A read failed where the body was when it was opened. It may have been moved since.
@@ -212,7 +201,7 @@ impl Node {
         });
         match (read, reading.reader) {
             (Some((length, key, body)), reader) => {
-                self.read_again(reader, body, key, reading.stripe, length, Some(why), out);
+                self.read_body(reader, body, key, reading.stripe, length, Some(why), out);
             }
             (None, ReadFor::Client(client)) => unavailable(client, why, out),
             (None, ReadFor::Move(id)) => self.fail_move(id, out),
@@ -229,7 +218,7 @@ impl Node {
 }
 
 /// Bytes of plaintext in a stripe of a body; `None` when the body has no such stripe.
-fn stripe_length(body: &Body, stripe: u32) -> Option<u32> {
+pub(super) fn stripe_length(body: &Body, stripe: u32) -> Option<u32> {
     let start = u64::from(stripe) * STRIPE_SIZE as u64;
     let left = body.size.checked_sub(start).filter(|left| *left > 0)?;
     u32::try_from(left.min(STRIPE_SIZE as u64)).ok()

@@ -37,13 +37,11 @@ pub(super) enum PeerWait {
 impl Node {
     /// Gives an order to a drive, wherever it is.
     pub(super) fn step_drive(&mut self, drive: DriveId, event: shards::Event, out: &mut Vec<Effect>) {
-        if self.stores.contains_key(&drive) {
-            self.step_store(drive, event, out);
-            return;
-        }
         match self.homes.get(&drive).copied() {
-            Some(node) if node != self.config.node => self.order_peer(node, drive, event, out),
-            Some(_) | None => self.on_missing_drive(drive, event, out),
+            Some(node) if !self.stores.contains_key(&drive) && node != self.config.node => {
+                self.order_peer(node, drive, event, out);
+            }
+            Some(_) | None => self.step_store(drive, event, out),
         }
     }
 
@@ -92,12 +90,9 @@ impl Node {
             }
             ShardOrder::Commit { drive, version } => (drive, shards::Event::Commit { version }),
         };
-        if self.stores.contains_key(&drive) {
-            self.step_store(drive, event, out);
-        } else {
-            // The peer knows an older topology, or a newer one. No order is passed on: it could go round for ever.
-            self.on_missing_drive(drive, event, out);
-        }
+        // Where the drive is not here, the peer knows an older topology, or a newer one. No order is passed on: it could go
+        // round for ever.
+        self.step_store(drive, event, out);
     }
 
     /// An order of a peer ended here.

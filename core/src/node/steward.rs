@@ -6,9 +6,9 @@
 //!
 //! - `STEWARD-1` It only asks for changes, by the same door as an operator; what may be done and when is the group's own rule
 //!   (`RAFT-15`), so a steward that knows an old topology can be wrong and cannot do harm.
+//! - `STEWARD-2` Nobody is replaced unless enough others are alive: a wish that cannot be fulfilled changes nothing.
 //! - `STEWARD-3` Nobody is made to leave by a topology that *global* has not confirmed within seconds: a node that has just
 //!   started may know an old one, or only itself.
-//! - `STEWARD-2` Nobody is replaced unless enough others are alive: a wish that cannot be fulfilled changes nothing.
 //!
 //! The leader of *global* also founds the cluster and proposes placements.
 
@@ -81,7 +81,7 @@ impl Node {
         }
         let (base, old) = placement.map_or((0, None), |placement| (placement.epoch, Some(&placement.table)));
         let solved = profile_for(&self.topology, &|_| true).and_then(|profile| {
-            let table = placement::solve(old, &drive_specs(&self.topology, |_| true), profile)?;
+            let table = placement::solve(old, &drive_specs(&self.topology), profile)?;
             Ok((profile, table))
         });
         match solved {

@@ -105,10 +105,20 @@ pub struct Begin {
     pub planted: Planted,
 }
 
-/// The drive of a position: positions rotate with the stripe, so that parity, and reads of one range, load all drives.
+/// The drive of a position.
 pub fn drive_of(drives: &[DriveId], stripe: u32, position: u8) -> DriveId {
-    let turn = usize::from(position) + (stripe as usize % drives.len());
-    drives[turn % drives.len()]
+    drives[slot_of(stripe, position, drives.len())]
+}
+
+/// Which of a body's `count` drives has a position: positions rotate with the stripe, so that parity, and reads of one range,
+/// load all drives.
+pub fn slot_of(stripe: u32, position: u8, count: usize) -> usize {
+    (usize::from(position) + stripe as usize % count) % count
+}
+
+/// `slot_of` the other way round.
+pub fn position_of(stripe: u32, slot: usize, count: usize) -> usize {
+    (slot + count - stripe as usize % count) % count
 }
 
 impl Write {
