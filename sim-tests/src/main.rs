@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "\
+const COMMANDS: &str = "\
 Usage: anvil-sim-tests <command>
 
   replay --scenario S --seed N [--bug B]        one seed, with its trace
@@ -22,9 +22,7 @@ Usage: anvil-sim-tests <command>
   hash   --scenario S --seeds A..B              a line `seed hash` for each seed
   hunt   [--bug B] [--scenario S] [--seeds N] [--jobs J]
                                                 in how many seeds each planted bug is found
-
-Scenarios: keys, elections, snapshots, objects, rot, full, log-rot, membership, swarm.
-Bugs: as `hunt` prints them.";
+  help                                          this text";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -39,24 +37,35 @@ struct Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match arguments.split_first() {
-        Some((command, rest)) => options(rest).and_then(|options| match command.as_str() {
-            "replay" => replay(&options),
-            "run" => run(&options),
-            "hash" => hash(&options),
-            "hunt" => hunt(&options),
-            other => Err(format!("there is no command `{other}`")),
-        }),
-        None => Err("a command is missing".to_string()),
-    };
-    match outcome {
+    match carry_out(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
-            println!("{why}\n\n{USAGE}");
+            println!("{why}\n\n{}", usage());
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether what was asked for went well, or why it was not understood.
+fn carry_out(arguments: &[String]) -> Result<bool, String> {
+    let (command, rest) = arguments.split_first().ok_or("a command is missing")?;
+    match command.as_str() {
+        "help" | "--help" | "-h" => {
+            println!("{}", usage());
+            Ok(true)
+        }
+        "replay" => replay(&options(rest)?),
+        "run" => run(&options(rest)?),
+        "hash" => hash(&options(rest)?),
+        "hunt" => hunt(&options(rest)?),
+        other => Err(format!("there is no command `{other}`")),
+    }
+}
+
+fn usage() -> String {
+    let scenarios: Vec<&str> = Scenario::ALL.iter().map(|scenario| scenario.name()).collect();
+    format!("{COMMANDS}\n\nScenarios: {}.\nBugs: as `hunt` prints them.", scenarios.join(", "))
 }
 
 fn options(arguments: &[String]) -> Result<Options, String> {
@@ -260,4 +269,26 @@ fn cpu_seconds() -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn precise(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_help_is_shown_every_scenario_and_has_done_nothing_wrong() {
+        for asked in ["help", "--help", "-h"] {
+            assert_eq!(carry_out(&[asked.to_string()]), Ok(true));
+        }
+        let usage = usage();
+        let (_, named) = usage.split_once("Scenarios: ").unwrap();
+        for scenario in Scenario::ALL {
+            assert!(named.contains(scenario.name()), "{} is missing: {usage}", scenario.name());
+        }
+    }
+
+    #[test]
+    fn an_unknown_command_is_named() {
+        assert_eq!(carry_out(&["rum".to_string()]), Err("there is no command `rum`".to_string()));
+    }
 }

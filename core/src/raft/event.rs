@@ -17,8 +17,8 @@ pub struct Config {
     pub node: NodeId,
     /// The group, for traces.
     pub group: GroupId,
-    /// Who votes before any entry has changed that: the same on each of them, and on nobody else. A node that waits to be
-    /// added to the group has none here.
+    /// Who votes before any entry has changed that: the same on each of them, and on nobody else. A node that waits to
+    /// be added to the group has none here.
     pub voters: Vec<NodeId>,
     /// A follower that hears nothing campaigns after a random time in `[election_timeout, 2 * election_timeout)`.
     pub election_timeout: Duration,
@@ -131,13 +131,14 @@ pub enum Effect {
     /// The log restarts after a snapshot: entries up to `base`, and also everything after it that does not follow
     /// from it, are void. Ends in `Persisted`.
     Reset { id: PersistId, base: LogPosition },
-    /// The command stands at this place in the log, of this replica or of its leader. It counts only when it is committed there with this term. That is
-    /// the last word on it: when the replica ceases to lead, whatever is not committed has an unknown end.
+    /// The command stands at this place in the log, of this replica or of its leader. It counts only when it is
+    /// committed there with this term. That is the last word on it: when the replica ceases to lead, whatever is not
+    /// committed has an unknown end.
     Proposed { id: RequestId, position: LogPosition },
     /// The read may be answered once the state machine has applied `index`.
     ReadReady { id: RequestId, index: LogIndex },
-    /// Not here, not now. The command was not proposed, or the read will not be answered, or (after `LostLead`) the next
-    /// leader knows whether the change will be completed.
+    /// Not here, not now. The command was not proposed, or the read will not be answered, or (after `LostLead`) the
+    /// next leader knows whether the change will be completed.
     Refused { id: RequestId, reason: Refusal },
     /// The lead is being handed over; whether that succeeds shows when a new leader speaks.
     TransferBegun { id: RequestId },

@@ -1,14 +1,16 @@
 //! Commands and reads of a replica that does not lead: handed to the leader, and answered here.
 //!
-//! Clients may ask any node. A command travels to the leader, which says where in the log it stands; the follower applies
-//! the entry like any other and answers its own client. A read asks the leader for its ReadIndex (thesis §6.4, last
-//! paragraph) and is answered from the follower's own state machine once that has applied the index. So answers need no
-//! encoding of their own, and a follower takes the work of queries off its leader.
+//! Clients may ask any node. A command travels to the leader, which says where in the log it stands; the follower
+//! applies the entry like any other and answers its own client. A read asks the leader for its ReadIndex (thesis §6.4,
+//! last paragraph) and is answered from the follower's own state machine once that has applied the index. So answers
+//! need no encoding of their own, and a follower takes the work of queries off its leader.
 //!
-//! - `RAFT-19`: an answer counts only for the question that it answers: questions are named by the life of the process and a
-//!   number, and neither is ever used again, so nothing that was said to an earlier life of a node confirms a read of this one.
-//! - `RAFT-20`: a command is handed over at most once, and taken once though the network may double it. One that was handed over and whose fate is not known is refused as
-//!   `LostLead`, also when a leader denies it: the network may have brought another copy in time.
+//! - `RAFT-19`: an answer counts only for the question that it answers: questions are named by the life of the process
+//!   and a number, and neither is ever used again, so nothing that was said to an earlier life of a node confirms a
+//!   read of this one.
+//! - `RAFT-20`: a command is handed over at most once, and taken once though the network may double it. One that was
+//!   handed over and whose fate is not known is refused as `LostLead`. No leader denies one: the network may have
+//!   brought another copy in time.
 //!
 //! Not here: how a leader proposes (`replication`) and confirms its lead (`reads`).
 

@@ -8,7 +8,7 @@ use super::disks::Disks;
 use super::gatekeeper::Gatekeeper;
 use super::neighbours::{Neighbours, Network};
 use super::recovery::recover_stores;
-use super::room::Room;
+use super::room::{Room, drive_gib};
 use super::state_threads::{Question, Write};
 use super::workers::{ComputeJob, DiskJob, Workers};
 use crate::client::{Client, Inbound, ReplyTo};
@@ -23,7 +23,7 @@ use anvil_state_store::StateStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -167,7 +167,8 @@ fn config(directory: &NodeDirectory, network: Option<&Network>) -> Config {
     // The drives of a cluster are numbered from its founder's on.
     let founds = directory.drives.contains_key(&DriveId(0));
     let address = network.map(|network| network.advertise.to_string()).unwrap_or_default();
-    let drive = |(drive, path): (&DriveId, &PathBuf)| DriveInfo { drive: *drive, weight: drive_gib(path) };
+    // A drive that does not say its size weighs the least: its disk orders will tell what is wrong with it.
+    let drive = |(drive, path): (&DriveId, &PathBuf)| DriveInfo { drive: *drive, weight: drive_gib(path).unwrap_or(1) };
     let info = NodeInfo {
         name: directory.name.clone(),
         zone: network.map(|network| network.zone.clone()).unwrap_or_default(),
@@ -342,11 +343,6 @@ impl CoreLoop {
         }
         None
     }
-}
-
-/// The size of the file system under a directory, in GiB, at least 1.
-fn drive_gib(path: &Path) -> u64 {
-    rustix::fs::statvfs(path).map_or(1, |found| (found.f_blocks.saturating_mul(found.f_frsize) >> 30).max(1))
 }
 
 fn show(trace: &Trace) {

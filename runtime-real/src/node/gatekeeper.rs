@@ -1,12 +1,13 @@
 //! Who may join: the transport's question, put to the cluster.
 
+use super::neighbours::known_peers;
 use crate::client::{Client, ClientError};
 use crate::peers::{Admit, Place};
 use anvil_core::state::Refusal as StateRefusal;
 use anvil_core::state::{Answer, ClusterOperation, ClusterRefusal, Operation};
-use anvil_core::topology::{DriveInfo, NodeInfo, Topology};
-use anvil_core::types::{DriveId, GroupId, NodeId};
-use anvil_proto::join::{JoinRequest, KnownPeer, Refusal};
+use anvil_core::topology::{DriveInfo, NodeInfo};
+use anvil_core::types::{DriveId, GroupId};
+use anvil_proto::join::{JoinRequest, Refusal};
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
@@ -31,22 +32,14 @@ impl Admit for Gatekeeper {
         match self.client.command(GroupId::GLOBAL, None, Operation::Cluster(operation)).await {
             Ok(Answer::Joined { first_drive }) => {
                 let status = self.client.status().await.map_err(|error| refusal(&error))?;
-                Ok(Place { first_drive: first_drive.0, peers: known_peers(&status.topology, request.node) })
+                let nodes = status.topology.nodes.iter();
+                let nodes = nodes.map(|(node, info)| (*node, info.name.as_str(), info.address.as_str()));
+                Ok(Place { first_drive: first_drive.0, peers: known_peers(nodes, request.node) })
             }
             Ok(other) => Err(Refusal::TryAgain(format!("the cluster answered {other:?}"))),
             Err(error) => Err(refusal(&error)),
         }
     }
-}
-
-/// All nodes but one.
-fn known_peers(topology: &Topology, but: NodeId) -> Vec<KnownPeer> {
-    let others = topology.nodes.iter().filter(|(node, _)| **node != but);
-    others
-        .filter_map(|(node, info)| {
-            Some(KnownPeer { node: *node, address: info.address.parse().ok()?, name: info.name.clone() })
-        })
-        .collect()
 }
 
 fn refusal(error: &ClientError) -> Refusal {

@@ -22,4 +22,4 @@ pub(crate) use directory::random;
 pub use directory::{Begun, Candidate, DirectoryError, NodeDirectory};
 pub use neighbours::Network;
 pub use room::Room;
-pub(crate) use room::grows;
+pub(crate) use room::{drive_gib, grows};

@@ -99,20 +99,26 @@ fn lane(message: &PeerMessage) -> Lane {
 
 /// Tells the transport who the nodes are, and the next start as well.
 fn keep(directory: &NodeDirectory, peers: &Peers, members: &Members) {
-    let others = members.nodes.iter().filter(|(node, ..)| *node != directory.node);
-    let others: Vec<KnownPeer> = others
+    let nodes = members.nodes.iter().map(|(node, name, address)| (*node, name.as_str(), address.as_str()));
+    let others = known_peers(nodes, directory.node);
+    peers.set_known(&others.iter().map(|peer| (peer.node, peer.address)).collect::<Vec<_>>());
+    if let Err(error) = directory.write_peers(&others, members.epoch) {
+        tracing::warn!("the list of the other nodes could not be kept: {error}");
+    }
+}
+
+/// All nodes but one, each given with its name and its address. One whose address is none is left out.
+pub(super) fn known_peers<'a>(nodes: impl Iterator<Item = (NodeId, &'a str, &'a str)>, but: NodeId) -> Vec<KnownPeer> {
+    let others = nodes.filter(|(node, ..)| *node != but);
+    others
         .filter_map(|(node, name, address)| match address.parse() {
-            Ok(address) => Some(KnownPeer { node: *node, address, name: name.clone() }),
+            Ok(address) => Some(KnownPeer { node, address, name: name.to_owned() }),
             Err(_) => {
                 tracing::error!("node {name} is said to be at \"{address}\", which is no address");
                 None
             }
         })
-        .collect();
-    peers.set_known(&others.iter().map(|peer| (peer.node, peer.address)).collect::<Vec<_>>());
-    if let Err(error) = directory.write_peers(&others, members.epoch) {
-        tracing::warn!("the list of the other nodes could not be kept: {error}");
-    }
+        .collect()
 }
 
 /// Where frames go when they come.

@@ -28,6 +28,9 @@ const RESERVE_SHARE: u64 = 4;
 /// The part of the reserve that is kept even from what frees space: one in this many bytes.
 const RECLAIM_SHARE: u64 = 4;
 
+/// Bytes in a GiB, as a power of two.
+const GIB: u32 = 30;
+
 /// The room on the drive that has the log and the state store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Room {
@@ -86,6 +89,11 @@ pub(super) fn check_extent(directory: &Path, size: u64, purpose: Purpose) -> io:
         Ok(space) if !space.fits_extent(size, purpose) => Err(io::ErrorKind::StorageFull.into()),
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// The size of the file system that a directory is on, in GiB, at least 1.
+pub(crate) fn drive_gib(directory: &Path) -> io::Result<u64> {
+    Ok((Space::of(directory)?.total >> GIB).max(1))
 }
 
 /// Whether an operation makes the state larger by more than its own trace.

@@ -4,14 +4,11 @@
 
 use super::join::{Applicant, JoinError, join};
 use super::token::JoinToken;
-use crate::node::{Begun, Candidate, DirectoryError, NodeDirectory};
+use crate::node::{Begun, Candidate, DirectoryError, NodeDirectory, drive_gib};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-/// Bytes in a GiB, as a power of two.
-const GIB: u32 = 30;
 
 /// How a node wants to be part of a cluster.
 #[derive(Clone, Debug)]
@@ -91,8 +88,10 @@ pub async fn open_or_join(
 }
 
 fn applicant(candidate: &Candidate, name: &str, wish: &Wish) -> Result<Applicant, EnterError> {
-    let size =
-        |path: &PathBuf| drive_gib(path).map_err(|error| EnterError::Drive { path: path.clone(), error: error.into() });
+    let size = |path: &PathBuf| match drive_gib(path) {
+        Ok(gib) => Ok(u32::try_from(gib).unwrap_or(u32::MAX)),
+        Err(error) => Err(EnterError::Drive { path: path.clone(), error }),
+    };
     Ok(Applicant {
         node: candidate.node,
         key: candidate.key.clone(),
@@ -101,11 +100,4 @@ fn applicant(candidate: &Candidate, name: &str, wish: &Wish) -> Result<Applicant
         address: wish.address,
         drives_gib: candidate.drives().iter().map(size).collect::<Result<_, _>>()?,
     })
-}
-
-/// The size of the file system that a directory is on, at least 1.
-fn drive_gib(path: &Path) -> Result<u32, rustix::io::Errno> {
-    let found = rustix::fs::statvfs(path)?;
-    let gib = found.f_blocks.saturating_mul(found.f_frsize) >> GIB;
-    Ok(u32::try_from(gib).unwrap_or(u32::MAX).max(1))
 }
