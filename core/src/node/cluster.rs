@@ -53,9 +53,13 @@ impl Node {
         out.push(Effect::Query { work, group: GroupId::GLOBAL, query: Query::Topology });
     }
 
-    /// Asks the group for what it has committed, now and then.
+    /// Asks the group for what it has committed, now and then: more often while this node leads, from the moment it does.
     pub(super) fn confirm_topology(&mut self, out: &mut Vec<Effect>) {
-        if self.confirming.is_none() && self.now.time >= self.confirm_due {
+        let leads = self.groups.keys().any(|group| self.leads(*group));
+        let pause = self.config.steward_interval.filter(|_| leads).map(|interval| interval * 5);
+        let pause = pause.unwrap_or(self.config.prepare_ttl / 8);
+        let is_due = self.confirmed_at.is_none_or(|at| self.now.time >= at.after(pause));
+        if self.confirming.is_none() && is_due {
             self.confirming = Some(self.now.time);
             self.ask(GroupId::GLOBAL, Query::Topology, Asker::Topology, out);
         }
@@ -66,9 +70,6 @@ impl Node {
         let asked_at = self.confirming.take();
         if let Some(answer) = answer {
             self.confirmed_at = asked_at;
-            let leads = self.groups.keys().any(|group| self.leads(*group));
-            let pause = self.config.steward_interval.filter(|_| leads).map(|interval| interval * 5);
-            self.confirm_due = self.now.time.after(pause.unwrap_or(self.config.prepare_ttl / 8));
             self.take_topology(answer, out);
         }
     }

@@ -90,11 +90,9 @@ pub struct Node {
     /// The state store was asked for the topology, and something was applied since.
     refreshing: bool,
     refresh_again: bool,
-    /// When *global* was last asked for the topology and answered, since when it is asked, and when it is asked again
-    /// (`CLUSTER-4`).
+    /// When *global* was last asked for the topology and answered, and since when it is asked (`CLUSTER-4`).
     confirmed_at: Option<Time>,
     confirming: Option<Time>,
-    confirm_due: Time,
     /// Nodes that were not reached when they were last spoken to.
     doubtful: BTreeSet<NodeId>,
     /// Nodes that were told who belongs, since they were last lost.
@@ -191,7 +189,6 @@ impl Node {
             refresh_again: false,
             confirmed_at: None,
             confirming: None,
-            confirm_due: now.time,
             doubtful: BTreeSet::new(),
             greeted: BTreeSet::new(),
             swim,
