@@ -22,6 +22,8 @@ import xml.etree.ElementTree as ElementTree
 
 ACCESS_KEY_ID = "AKCHECKCHECKCHECK000"
 SECRET_ACCESS_KEY = "check/check+check/check+check/check+0000"
+# What a node that listens beyond loopback wants of clients of /kv.
+BEARER = {"Authorization": f"Bearer {SECRET_ACCESS_KEY}"}
 REGION = "us-east-1"
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 DEFAULT_BINARY = REPOSITORY / "target" / "release" / "anvil"
@@ -77,8 +79,11 @@ def free_udp_port():
 class Node:
     """One node: a process of the binary on its own directories and free ports."""
 
-    def __init__(self, binary, directories, log_path, extra=(), environment=None):
+    def __init__(self, binary, directories, log_path, extra=(), environment=None, host="127.0.0.1", launcher=()):
+        """`launcher` is what runs the binary, and becomes it."""
         self.binary = str(binary)
+        self.host = host
+        self.launcher = list(launcher)
         self.directories = [str(directory) for directory in directories]
         self.log_path = pathlib.Path(log_path)
         self.extra = list(extra)
@@ -87,10 +92,13 @@ class Node:
         self.peer_port = free_udp_port()
         self.process = None
         self.log_start = 0
+        # Set by who takes its network away: nobody can expect an answer of it.
+        self.is_cut_off = self.was_cut_off = False
 
     def spawn(self):
         """Starts the process and does not wait for it."""
-        command = [self.binary, "serve", "--http-port", str(self.port), "--port", str(self.peer_port)]
+        command = [*self.launcher, self.binary, "serve", "--listen", self.host]
+        command += ["--http-port", str(self.port), "--port", str(self.peer_port)]
         for directory in self.directories:
             command += ["--dir", directory]
         environment = dict(os.environ)
@@ -110,7 +118,7 @@ class Node:
             if self.process.poll() is not None:
                 return False
             try:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
                 connection.request("GET", "/-/ready")
                 ready = connection.getresponse().status == 200
                 connection.close()
@@ -158,7 +166,7 @@ class Node:
             raise CheckFailed(f"the node did not stop in {seconds} s of SIGTERM") from None
 
     def client(self, timeout=30):
-        return Client("127.0.0.1", self.port, timeout)
+        return Client(self.host, self.port, timeout)
 
 
 def memory_peak_mib(pid):
@@ -272,7 +280,7 @@ class Client:
         return self.send(method, target, signed, body)
 
     def kv(self, method, key, body=b""):
-        return self.send(method, "/kv/" + quote(key), {}, body)
+        return self.send(method, "/kv/" + quote(key), dict(BEARER), body)
 
     def list(self, bucket):
         """Every key of a bucket with its size, page by page."""
