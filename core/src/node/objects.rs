@@ -281,7 +281,10 @@ fn rejected(why: write::Rejection) -> Unavailable {
     match why {
         write::Rejection::Misuse(misuse) => Unavailable::Misuse(misuse),
         write::Rejection::Disk(DiskError::Full) => Unavailable::DiskFull,
-        write::Rejection::Disk(error @ DiskError::Unreachable) => Unavailable::Unreachable(format!("{error}")),
+        // A drive that is missing left the cluster while the body was written: another attempt gets others.
+        write::Rejection::Disk(error @ (DiskError::Unreachable | DiskError::Missing)) => {
+            Unavailable::Unreachable(format!("{error}"))
+        }
         write::Rejection::Disk(error @ (DiskError::Missing | DiskError::Io(_))) => {
             Unavailable::Disk(format!("{error}"))
         }
