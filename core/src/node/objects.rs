@@ -285,8 +285,6 @@ fn rejected(why: write::Rejection) -> Unavailable {
         write::Rejection::Disk(error @ (DiskError::Unreachable | DiskError::Missing)) => {
             Unavailable::Unreachable(format!("{error}"))
         }
-        write::Rejection::Disk(error @ (DiskError::Missing | DiskError::Io(_))) => {
-            Unavailable::Disk(format!("{error}"))
-        }
+        write::Rejection::Disk(error @ DiskError::Io(_)) => Unavailable::Disk(format!("{error}")),
     }
 }
