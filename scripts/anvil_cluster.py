@@ -111,10 +111,9 @@ class Ledger:
 class Writer(threading.Thread):
     """Writes and reads through any node that lives, until it is told to stop."""
 
-    def __init__(self, number, round_number, nodes, ledger, seed):
+    def __init__(self, number, nodes, ledger, seed):
         super().__init__(daemon=True)
         self.number = number
-        self.round_number = round_number
         self.random = random.Random(seed)
         self.nodes = nodes
         self.clients = {}

@@ -114,6 +114,7 @@ impl Node {
     pub(super) fn set_topology(&mut self, topology: Topology, out: &mut Vec<Effect>) {
         let homes = topology.nodes.iter().flat_map(|(node, info)| info.drives.iter().map(|drive| (drive.drive, *node)));
         self.homes = homes.collect();
+        self.specs = drive_specs(&topology);
         self.doubtful.retain(|node| topology.nodes.contains_key(node));
         self.topology = topology;
         self.step_swim(swim::Event::Members(self.topology.nodes.keys().copied().collect()), out);
@@ -167,15 +168,14 @@ impl Node {
 
     /// `CLUSTER-3`: how a new body is cut, and its drives in position order.
     pub(super) fn place(&self, version: VersionId) -> Result<(Profile, Vec<DriveId>), Infeasible> {
-        let specs = drive_specs(&self.topology);
         let profile = profile_for(&self.topology, &|node| self.is_trusted(node))?;
         let alive = |drive| self.is_drive_trusted(drive);
         let table = self.placement.as_ref().filter(|placement| placement.profile == profile);
         let table = table.map(|placement| &placement.table);
-        let mut drives = placement::choose(table, version, &alive, &specs, profile)?;
+        let mut drives = placement::choose(table, version, &alive, &self.specs, profile)?;
         if planted!(self.config.planted, TwoShardsInOneDomain) {
             let home = |drive: DriveId| self.homes.get(&drive).copied();
-            let sibling = specs.iter().find(|spec| spec.drive != drives[0] && home(spec.drive) == home(drives[0]));
+            let sibling = self.specs.iter().find(|spec| spec.drive != drives[0] && home(spec.drive) == home(drives[0]));
             if let (Some(sibling), Some(second)) = (sibling, drives.get_mut(1)) {
                 *second = sibling.drive;
             }
@@ -185,7 +185,7 @@ impl Node {
 }
 
 /// The drives that may get shards.
-pub(super) fn drive_specs(topology: &Topology) -> Vec<DriveSpec> {
+fn drive_specs(topology: &Topology) -> Vec<DriveSpec> {
     let specs = topology.serving().flat_map(|(node, info): (NodeId, &NodeInfo)| {
         let zone = info.zone.clone();
         info.drives.iter().map(move |known| DriveSpec {

@@ -41,6 +41,7 @@ pub use request::{GroupStatus, Reply, Request, Status, Target, Unavailable};
 
 use crate::disk::{DiskOutcome, OpId};
 use crate::log::{self, Log};
+use crate::placement::DriveSpec;
 use crate::planted::planted;
 use crate::raft::{self, Raft, Restored};
 use crate::shards::{self, Store, Ticket};
@@ -87,6 +88,8 @@ pub struct Node {
     placement: Option<Placement>,
     /// The node of each drive.
     homes: BTreeMap<DriveId, NodeId>,
+    /// The drives of the topology that may get shards.
+    specs: Vec<DriveSpec>,
     /// The state store was asked for the topology, and something was applied since.
     refreshing: bool,
     refresh_again: bool,
@@ -185,6 +188,7 @@ impl Node {
             topology: Topology::default(),
             placement: placement.as_ref().and_then(Placement::open),
             homes: BTreeMap::new(),
+            specs: Vec::new(),
             refreshing: false,
             refresh_again: false,
             confirmed_at: None,

@@ -16,7 +16,6 @@
 
 use super::Node;
 use super::clients::{Asker, Proposer, Work};
-use super::cluster::drive_specs;
 use super::event::{Effect, Task};
 use super::objects::TicketUse;
 use super::reading::{ReadFor, stripe_length};
@@ -253,11 +252,10 @@ impl Node {
         let Place::Striped { profile, drives } = &body.place else { return (changes, true) };
         let table = self.placement.as_ref().filter(|placement| placement.profile == *profile);
         let table = table.map(|placement| &placement.table);
-        let specs = drive_specs(&self.topology);
+        let specs = &self.specs;
         let alive = |drive| self.is_drive_trusted(drive);
         // The table gives each slot its drive. A body of another profile has a set of drives, in whatever slots.
-        let goal = placement::choose(table, body.version, &|_| true, &specs, *profile).unwrap_or_default();
-        let substitutes = placement::choose(table, body.version, &alive, &specs, *profile).unwrap_or_default();
+        let goal = placement::choose(table, body.version, &|_| true, specs, *profile).unwrap_or_default();
         let mut current = drives.clone();
         let mut complete = true;
         for slot in 0..current.len() {
@@ -276,8 +274,9 @@ impl Node {
                 Some(_) => goal.get(slot..=slot).unwrap_or_default(),
                 None => &goal[..],
             };
-            let others: &[DriveId] = if leaves { &substitutes } else { &[] };
-            let candidates = wanted.iter().chain(others).copied();
+            let substitutes = leaves.then(|| placement::choose(table, body.version, &alive, specs, *profile));
+            let substitutes = substitutes.and_then(Result::ok).unwrap_or_default();
+            let candidates = wanted.iter().chain(&substitutes).copied();
             match candidates
                 .filter(|drive| alive(*drive) && !left.contains(drive))
                 .find(|drive| self.suits(&current, slot, *drive))

@@ -136,8 +136,8 @@ impl Node {
 
     /// The connection to a node is lost, or it does not answer.
     pub(super) fn on_peer_lost(&mut self, node: NodeId, out: &mut Vec<Effect>) {
-        if self.topology.nodes.contains_key(&node) && self.doubtful.insert(node) {
-            out.push(Effect::Trace(Trace::Note(format!("node {node} is not reached"))));
+        if self.topology.nodes.contains_key(&node) {
+            self.doubt(node, "is not reached", out);
         }
         self.greeted.remove(&node);
         self.end_remote(|remote| remote.node == node, out);
@@ -149,11 +149,15 @@ impl Node {
         let silent: Vec<NodeId> =
             self.remote.values().filter(|remote| remote.until <= now).map(|remote| remote.node).collect();
         for node in silent {
-            if self.doubtful.insert(node) {
-                out.push(Effect::Trace(Trace::Note(format!("node {node} does not answer in time"))));
-            }
+            self.doubt(node, "does not answer in time", out);
         }
         self.end_remote(|remote| remote.until <= now, out);
+    }
+
+    fn doubt(&mut self, node: NodeId, why: &str, out: &mut Vec<Effect>) {
+        if self.doubtful.insert(node) {
+            out.push(Effect::Trace(Trace::Note(format!("node {node} {why}"))));
+        }
     }
 
     fn end_remote(&mut self, ends: impl Fn(&Remote) -> bool, out: &mut Vec<Effect>) {

@@ -14,7 +14,7 @@
 
 use super::Node;
 use super::clients::Proposer;
-use super::cluster::{drive_specs, profile_for};
+use super::cluster::profile_for;
 use super::event::Effect;
 use crate::placement;
 use crate::raft::{self, Change};
@@ -81,7 +81,7 @@ impl Node {
         }
         let (base, old) = placement.map_or((0, None), |placement| (placement.epoch, Some(&placement.table)));
         let solved = profile_for(&self.topology, &|_| true).and_then(|profile| {
-            let table = placement::solve(old, &drive_specs(&self.topology), profile)?;
+            let table = placement::solve(old, &self.specs, profile)?;
             Ok((profile, table))
         });
         match solved {
