@@ -46,6 +46,8 @@ pub enum Bug {
     UncertainAborts,
     /// NODE: a restarted node draws the same version ids and data keys again.
     NonceReused,
+    /// SCRUB: a damaged shard is written again as it is, with sound checksums.
+    ScrubTrustsDamage,
     /// RAFT: a leader takes a forwarded command each time that the network delivers it.
     ForwardTwice,
 }
@@ -73,6 +75,7 @@ impl Bug {
         Bug::ParticipantAborts,
         Bug::UncertainAborts,
         Bug::NonceReused,
+        Bug::ScrubTrustsDamage,
         Bug::ForwardTwice,
     ];
 }

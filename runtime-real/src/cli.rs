@@ -3,11 +3,13 @@
 use crate::bench::Bench;
 use crate::cluster::ClusterArgs;
 use crate::peers::JoinToken;
+use anvil_core::node::config::ScrubPace;
 use anvil_proto::join::is_name;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Anvil stores objects, keeps keys and runs compute next to the data, in one binary.
 #[derive(Debug, Parser)]
@@ -92,6 +94,12 @@ pub struct ServeArgs {
         value_name = "SECRET"
     )]
     pub secret_access_key: Option<String>,
+    /// Days from one search for damaged shards to the next, 0 for none. What is found is made anew from the other drives.
+    #[arg(long, default_value_t = 14, value_name = "DAYS")]
+    pub scrub_days: u32,
+    /// What the search reads in a second, at most.
+    #[arg(long, default_value = "8MiB", value_name = "SIZE", value_parser = crate::bench::size)]
+    pub scrub_rate: usize,
     /// The region that clients sign for.
     #[arg(long, default_value = "us-east-1", value_name = "REGION")]
     pub region: String,
@@ -108,10 +116,20 @@ impl ServeArgs {
         }
     }
 
+    /// How the node searches for damage, if it does.
+    pub fn scrub(&self) -> Option<ScrubPace> {
+        let interval = Duration::from_secs(24 * 3600) * self.scrub_days;
+        let pace = ScrubPace { interval, bytes_per_second: self.scrub_rate as u64 };
+        (self.scrub_days > 0).then_some(pace)
+    }
+
     /// Refuses what cannot be served.
     pub fn check(&self) -> anyhow::Result<()> {
         if !is_name(&self.id) {
             anyhow::bail!("--id \"{}\": a name has up to 64 letters, digits, '-', '_' and '.'", self.id);
+        }
+        if self.scrub_rate == 0 {
+            anyhow::bail!("--scrub-rate 0 would never read anything; --scrub-days 0 switches the search off");
         }
         self.check_membership()
     }

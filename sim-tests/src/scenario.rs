@@ -1,5 +1,6 @@
 //! The scenarios: each draws its own cluster, workload and fault rates from a seed (swarm).
 
+use anvil_core::node::config::ScrubPace;
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
 use anvil_sim::chance::Chance;
@@ -139,6 +140,7 @@ fn node(chance: &mut Chance) -> NodePlan {
         peer_timeout: Duration::from_millis(*chance.pick(&[200, 1_000])),
         swim: false,
         hedge_after: Duration::from_millis(*chance.pick(&[1, 20, 100])),
+        scrub: None,
         steward_interval: None,
         voter_patience: Duration::from_secs(3600),
         segment_size: *chance.pick(&[16 << 10, 64 << 10]),
@@ -316,6 +318,12 @@ fn rot(plan: &mut Plan, chance: &mut Chance) {
     plan.trouble.damage_micros = plan.span_micros / *chance.pick(&[4, 20]);
     plan.damage.shards = true;
     plan.damage.treachery = plan.profile.parity > 0 && chance.below(2) == 0;
+    plan.node.scrub = scrub(chance);
+}
+
+fn scrub(chance: &mut Chance) -> Option<ScrubPace> {
+    let interval = Duration::from_millis(*chance.pick(&[500, 3_000]));
+    Some(ScrubPace { interval, bytes_per_second: *chance.pick(&[1 << 20, 100 << 20]) })
 }
 
 fn full(plan: &mut Plan, chance: &mut Chance) {
@@ -372,6 +380,7 @@ fn spread(plan: &mut Plan, chance: &mut Chance) {
     plan.trouble.down_micros_max = *chance.pick(&[20 * MILLIS, 300 * MILLIS, 2 * SECONDS]);
     plan.damage.shards = chance.below(3) == 0;
     plan.damage.treachery = chance.below(3) == 0;
+    plan.node.scrub = scrub(chance);
 }
 
 fn growth(plan: &mut Plan, chance: &mut Chance) {
@@ -409,7 +418,7 @@ pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
         Bug::CommitOldTerm | Bug::VoteBeforeDurable | Bug::ReadWithoutQuorum => Scenario::Elections,
         Bug::AckBeforeSync | Bug::TornTailAccepted => Scenario::Keys,
         Bug::SessionsNotInSnapshot => Scenario::Snapshots,
-        Bug::ChecksumNotVerified => Scenario::Rot,
+        Bug::ChecksumNotVerified | Bug::ScrubTrustsDamage => Scenario::Rot,
         Bug::JointOneMajority | Bug::LearnerCounted | Bug::MembershipNotInSnapshot => Scenario::Membership,
         Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight | Bug::NonceReused => {
             Scenario::Objects

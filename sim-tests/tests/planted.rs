@@ -50,6 +50,11 @@ fn checksums_that_are_not_verified() {
 }
 
 #[test]
+fn a_scrub_that_heals_from_a_corrupt_shard() {
+    is_found(Bug::ScrubTrustsDamage);
+}
+
+#[test]
 fn sessions_left_out_of_snapshots() {
     is_found(Bug::SessionsNotInSnapshot);
 }

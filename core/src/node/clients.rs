@@ -48,6 +48,10 @@ pub(super) enum Asker {
     Mover(u64),
     /// A read that failed: the body may have been moved.
     Reread(ReadId),
+    /// The scrub looks for bodies.
+    ScrubPage,
+    /// The scrub looks at one body.
+    ScrubBody,
 }
 
 /// What a pool works on.
@@ -64,6 +68,7 @@ pub(super) enum Work {
     OpenInline { client: RequestId },
     OpenStripe { read: ReadId },
     SealMove { id: u64 },
+    Verify { record: Bytes },
 }
 
 impl Node {
@@ -171,6 +176,7 @@ impl Node {
                 Ok(plaintext) => reply(client, Reply::Stripe(plaintext), out),
                 Err(error) => damaged(client, &error, out),
             },
+            (Work::Verify { record }, Product::Verified(is_sound)) => self.on_scrub_verified(is_sound, record, out),
             (Work::SealMove { id }, Product::Sealed(records)) => self.on_move_sealed(id, records, out),
             (Work::OpenStripe { read }, Product::Opened(opened)) => self.on_stripe_opened(read, opened, out),
             (work, product) => panic!("work {work:?} ended in {product:?}, which is of another kind"),
@@ -234,6 +240,7 @@ impl Node {
                 Asker::Topology => self.end_confirm(None, out),
                 Asker::Mover(number) => self.on_no_bodies(number),
                 Asker::Reread(read) => self.end_reread(read, None, out),
+                Asker::ScrubPage | Asker::ScrubBody => self.on_scrub_refused(),
             }
         }
     }
@@ -280,6 +287,8 @@ impl Node {
             Asker::Topology => self.end_confirm(Some(answer), out),
             Asker::Mover(number) => self.on_bodies(number, answer, out),
             Asker::Reread(read) => self.on_reread(read, answer, out),
+            Asker::ScrubPage => self.on_scrub_page(answer, out),
+            Asker::ScrubBody => self.on_scrub_body(answer, out),
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Config {
     pub hedge_after: Duration,
     /// Bodies that are moved or repaired at once.
     pub moves_max: usize,
+    /// How the node searches its drives for damage. With `None` only readers find it.
+    pub scrub: Option<ScrubPace>,
     /// How often a leader looks after its group's members. With `None` only operators change them.
     pub steward_interval: Option<Duration>,
     /// A voter that is silent for so long is replaced, if there is another node for it.
@@ -65,6 +67,15 @@ pub struct Config {
     pub pin_patience: Duration,
     /// Planted bugs, all off in production.
     pub planted: Planted,
+}
+
+/// How often, and how fast, a node reads everything on its drives to find damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubPace {
+    /// From the beginning of one pass to that of the next.
+    pub interval: Duration,
+    /// Bytes of shards that are read in a second, at most, on all drives of the node together. At least 1.
+    pub bytes_per_second: u64,
 }
 
 impl Config {

@@ -91,6 +91,8 @@ pub enum Task {
     Seal(stripe::Seal),
     /// Decode and open a stripe.
     Open(stripe::Open),
+    /// Look whether a record is sound, and that of its stripe and position ([`stripe::verify`]).
+    Verify { record: Bytes, id: stripe::StripeId, position: u8 },
     /// Seal a small body for its row.
     SealInline { version: VersionId, key: stripe::DataKey, plaintext: Bytes },
     /// Open a small body from its row.
@@ -104,6 +106,8 @@ pub enum Product {
     Sealed(Vec<Bytes>),
     /// The plaintext, or why not.
     Opened(Result<stripe::Opened, stripe::OpenError>),
+    /// Whether the record is sound.
+    Verified(bool),
     /// The sealed bytes.
     SealedInline(Bytes),
     /// The plaintext, or why not.
@@ -139,6 +143,7 @@ impl Task {
         match self {
             Task::Seal(seal) => Product::Sealed(stripe::seal(&seal)),
             Task::Open(open) => Product::Opened(stripe::open(&open, planted)),
+            Task::Verify { record, id, position } => Product::Verified(stripe::verify(&record, id, position)),
             Task::SealInline { version, key, plaintext } => {
                 Product::SealedInline(stripe::seal_inline(version, &key, &plaintext))
             }

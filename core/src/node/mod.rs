@@ -14,7 +14,8 @@
 //! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
 //! `clock` its replicated time, `clients` requests of clients, `objects` bodies on their way in, `reading` on their way out, `sweep` what is undecided
 //! or reclaimable, [`peer`] what nodes say to each other, `remote` drives of other nodes, `cluster` who belongs, `steward` what
-//! a leader does by itself, `mover` shards on their way to where they should be.
+//! a leader does by itself, `mover` shards on their way to where they should be, `scrub` the search for damage, `status` what a
+//! node says of itself.
 
 pub mod config;
 pub mod event;
@@ -29,6 +30,8 @@ mod objects;
 pub mod peer;
 mod reading;
 mod remote;
+mod scrub;
+mod status;
 mod steward;
 mod sweep;
 #[cfg(test)]
@@ -63,6 +66,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use reading::{ReadId, Reading};
 use remote::Remote;
+pub use scrub::Scrubbed;
+use scrub::Scrubber;
 use sweep::Sweep;
 
 /// One node.
@@ -103,6 +108,7 @@ pub struct Node {
     swim: Option<Swim>,
     steward_due: Time,
     mover: Mover,
+    scrub: Scrubber,
     writes: BTreeMap<RequestId, Write>,
     /// Versions that this process is writing or deciding: no business of the sweep.
     alive: BTreeSet<VersionId>,
@@ -166,6 +172,7 @@ impl Node {
         let sweep = Sweep::new(now.time);
         let swim = config.swim.clone().map(|config| Swim::new(config, rng.next_u64(), now.time));
         let life = rng.next_u64();
+        let first_scrubbed = VersionId(u128::from(rng.next_u64()) << 64);
         let (mut topology, placement) = boot.topology;
         if topology.nodes.is_empty() {
             // Epoch 0: nobody has committed it.
@@ -198,6 +205,7 @@ impl Node {
             swim,
             steward_due: now.time,
             mover: Mover::new(now.time),
+            scrub: Scrubber::new(now.time, first_scrubbed),
             writes: BTreeMap::new(),
             alive: BTreeSet::new(),
             opening: BTreeSet::new(),
@@ -253,8 +261,12 @@ impl Node {
         let slow = self.reads.values().filter_map(|reading| reading.slow_at).min();
         let steward = self.config.steward_interval.map(|_| self.steward_due);
         let mover = Some(self.mover.due());
+        let scrub = self.config.scrub.and_then(|_| self.scrub.due());
         let swim = self.swim.as_ref().and_then(Swim::deadline);
-        [swim, rafts, checkpoint, remote, slow, steward, mover, Some(self.sweep.due())].into_iter().flatten().min()
+        [swim, rafts, checkpoint, remote, slow, steward, mover, scrub, Some(self.sweep.due())]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn on_deadline(&mut self, out: &mut Vec<Effect>) {
@@ -268,6 +280,7 @@ impl Node {
         self.sweep_if_due(out);
         self.keep_members(out);
         self.keep_places(out);
+        self.scrub(out);
     }
 
     fn on_peer(&mut self, from: NodeId, message: PeerMessage, out: &mut Vec<Effect>) {
@@ -464,36 +477,5 @@ impl Node {
 
     fn leads(&self, group: GroupId) -> bool {
         self.groups.get(&group).is_some_and(|group| group.raft.role() == raft::Role::Leader)
-    }
-
-    // For checkers and `/status`.
-
-    /// The node at this moment, as `/status` shows it.
-    pub fn status(&self) -> Status {
-        let groups = self.groups.iter().map(|(&id, group)| GroupStatus {
-            group: id,
-            role: group.raft.role(),
-            term: group.raft.term(),
-            leader: group.raft.leader(),
-            commit: group.raft.commit(),
-            applied: group.applied.index,
-            checkpointed: group.checkpointed,
-            voters: group.raft.membership().voters().to_vec(),
-            outgoing: group.raft.membership().outgoing().to_vec(),
-            learners: group.raft.membership().learners().to_vec(),
-            matched: group.raft.matched(),
-        });
-        Status {
-            node: self.config.node,
-            groups: groups.collect(),
-            drives: self.stores.iter().map(|(&drive, store)| (drive, store.usage())).collect(),
-            writes: self.writes.len(),
-            opens: self.opens.len(),
-            undecided: self.stores.values().map(|store| store.undecided().count()).sum(),
-            topology: self.topology.clone(),
-            placement: self.placement.as_ref().map_or(0, |placement| placement.epoch),
-            doubtful: self.topology.nodes.keys().copied().filter(|node| !self.is_trusted(*node)).collect(),
-            moved: self.mover.figures(),
-        }
     }
 }

@@ -131,6 +131,11 @@ impl Mover {
         Moved { waiting: waiting as u64, ..self.figures }
     }
 
+    /// Bodies that wait for their repair.
+    pub(super) fn repairs_waiting(&self) -> usize {
+        self.repairs.len()
+    }
+
     fn holds(&self, version: VersionId) -> bool {
         let waiting = self.queue.iter().chain(&self.repairs).chain(self.moves.values().map(|one| &one.plan));
         waiting.into_iter().any(|plan| plan.body.version == version)

@@ -43,6 +43,8 @@ pub(super) enum TicketUse {
     },
     /// Shards that nobody waits for.
     Discard,
+    /// The scrub looks whether it is sound.
+    Scrub,
     /// A copy of the mover.
     Move {
         id: u64,
@@ -265,6 +267,7 @@ impl Node {
                 self.step_read(read, read::Event::Silent { position }, out);
             }
             (TicketUse::Discard, _) => {}
+            (TicketUse::Scrub, outcome) => self.on_scrub_loaded(outcome, out),
             (TicketUse::Move { id }, outcome) => self.on_move_stored(id, outcome.is_ok(), out),
             (TicketUse::Peer { node, name, wait }, outcome) => self.answer_peer(node, name, wait, outcome, out),
             (TicketUse::Reclaim { place }, outcome) => self.on_reclaim_deleted(place, outcome.is_ok(), out),

@@ -5,6 +5,7 @@
 //! requests it keeps open.
 
 use super::mover::Moved;
+use super::scrub::Scrubbed;
 use crate::raft;
 use crate::shards::Usage;
 use crate::state::{
@@ -138,6 +139,8 @@ pub struct Status {
     pub placement: u64,
     /// Shards that this node has moved and repaired.
     pub moved: Moved,
+    /// What its scrub has read and found.
+    pub scrubbed: Scrubbed,
     /// Nodes that this one does not reach.
     pub doubtful: Vec<NodeId>,
 }

@@ -9,6 +9,7 @@
 mod disks;
 mod durability;
 mod members;
+mod scrub;
 mod world;
 
 use crate::node::sweep::BATCH_MAX;

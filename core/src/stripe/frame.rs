@@ -123,6 +123,18 @@ pub fn verify(record: &[u8], id: StripeId, position: u8) -> bool {
     })
 }
 
+/// What a planted bug does to a damaged record: the same payload, framed as if it were sound.
+#[cfg(debug_assertions)]
+pub(crate) fn reframe(record: &[u8], id: StripeId, position: u8, profile: Profile, length: u32) -> Option<Bytes> {
+    let identity = Identity { id, profile, position, length };
+    if !has_size(record, &identity) {
+        return None;
+    }
+    let mut payload = alloc::vec![0; usize::try_from(identity.payload_size()).ok()?];
+    unframe(record, &mut payload);
+    Some(frame(&identity, &payload))
+}
+
 fn frames(body: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     body.chunks(FRAME_SIZE + CRC_SIZE).map(|frame| frame.split_at(frame.len().saturating_sub(CRC_SIZE)))
 }

@@ -27,6 +27,8 @@ mod seal;
 mod tests;
 
 pub(crate) use frame::CRC32C;
+#[cfg(debug_assertions)]
+pub(crate) use frame::reframe;
 pub use frame::verify;
 pub use keys::{unwrap_key, wrap};
 pub use open::{open, open_inline};

@@ -109,7 +109,7 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 /// `256`, `4KiB`, `1MiB`, `1GiB`.
-fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit {

@@ -35,6 +35,15 @@ pub(super) fn status(document: &Value) -> String {
         shown(&cluster["waiting"]),
         shown(&cluster["stuck"])
     );
+    let scrub = &cluster["scrub"];
+    let _ = writeln!(
+        text,
+        "searched for damage: {} passes, {} shards read, {} found damaged, {} bodies not whole again yet",
+        shown(&scrub["passes"]),
+        shown(&scrub["shards"]),
+        shown(&scrub["damaged"]),
+        shown(&scrub["suspects"])
+    );
     text
 }
 
@@ -121,7 +130,8 @@ mod tests {
             "name": "node1",
             "cluster": {
                 "id": "c1", "topology_epoch": 3, "placement_epoch": 2, "moved": 1, "repaired": 0, "failed": 0,
-                "waiting": 9, "stuck": 0, "nodes": [node("node1", true, false), node("node-the-second", false, true)],
+                "waiting": 9, "stuck": 0,
+                "scrub": { "shards": 70, "bytes": 7, "damaged": 2, "passes": 1, "suspects": 0 }, "nodes": [node("node1", true, false), node("node-the-second", false, true)],
             },
             "groups": [{
                 "name": "region", "leader": named("node1"), "voters": [named("node1"), named("node-the-second")],
@@ -140,6 +150,7 @@ region  node1   node1,node-the-second  -         4     17      16
 global  nobody  -                      -         4     -       -
 
 shards moved 1, repaired 0, failed 0, waiting 9, stuck 0 (by this node, since its start)
+searched for damage: 1 passes, 70 shards read, 2 found damaged, 0 bodies not whole again yet
 ";
         assert_eq!(status(&document), expected);
     }

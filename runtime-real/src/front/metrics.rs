@@ -181,19 +181,18 @@ fn render_cluster(text: &mut String, node: &Status, peers: &BTreeMap<NodeId, Fig
     counter("anvil_peer_bytes_received_total", "Their bytes.", &|peer| peer.bytes_received);
     counter("anvil_peer_frames_dropped_total", "Frames that found no room or no way.", &|peer| peer.frames_dropped);
     counter("anvil_peer_reconnects_total", "Connections after the first one.", &|peer| peer.reconnects);
-    let moved = &node.moved;
+    let (moved, scrubbed) = (&node.moved, &node.scrubbed);
     for (name, kind, help, value) in [
         ("anvil_shards_moved_total", "counter", "Slots of bodies moved to another drive.", moved.moved),
         ("anvil_shards_repaired_total", "counter", "Slots of bodies written anew in their place.", moved.repaired),
         ("anvil_moves_failed_total", "counter", "Attempts to move or repair that failed.", moved.failed),
-        (
-            "anvil_bodies_stuck",
-            "gauge",
-            "Bodies out of place with no place to go, as this node found as leader.",
-            moved.stuck,
-        ),
         ("anvil_moves_waiting", "gauge", "Bodies that wait to be moved or repaired, or are.", moved.waiting),
         ("anvil_moves_stuck", "gauge", "Bodies out of place with no place to go.", moved.stuck),
+        ("anvil_scrub_shards_total", "counter", "Shards that the search for damage has read.", scrubbed.shards),
+        ("anvil_scrub_bytes_total", "counter", "Their bytes.", scrubbed.bytes),
+        ("anvil_scrub_damaged_total", "counter", "Shards that it found damaged or missing.", scrubbed.damaged),
+        ("anvil_scrub_passes_total", "counter", "Searches over everything that have ended.", scrubbed.passes),
+        ("anvil_scrub_suspects", "gauge", "Bodies found damaged and not whole again yet.", scrubbed.suspects),
     ] {
         head(text, name, kind, help);
         line(text, name, "", value);

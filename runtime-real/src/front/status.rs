@@ -156,6 +156,13 @@ fn cluster_document(status: &Status, cluster: Option<u128>, peers: &BTreeMap<Nod
         "failed": status.moved.failed,
         "waiting": status.moved.waiting,
         "stuck": status.moved.stuck,
+        "scrub": {
+            "shards": status.scrubbed.shards,
+            "bytes": status.scrubbed.bytes,
+            "damaged": status.scrubbed.damaged,
+            "passes": status.scrubbed.passes,
+            "suspects": status.scrubbed.suspects,
+        },
     })
 }
 

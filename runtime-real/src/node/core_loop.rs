@@ -14,6 +14,7 @@ use super::workers::{ComputeJob, DiskJob, Workers};
 use crate::client::{Client, Inbound, ReplyTo};
 use crate::peers::{Desk, Peers};
 use anvil_core::log;
+use anvil_core::node::config::ScrubPace;
 use anvil_core::node::{Boot, BootError, Config, Effect, Event, Fatal, Node};
 use anvil_core::planted::Planted;
 use anvil_core::swim;
@@ -55,13 +56,21 @@ pub struct StartOptions {
     pub log_segment_bytes: u64,
     /// Bytes of an extent of the shard store.
     pub extent_bytes: u64,
+    /// How the node searches its drives for damage; `None` for not at all.
+    pub scrub: Option<ScrubPace>,
     /// How the node speaks with others. Without it the node is alone.
     pub network: Option<Network>,
 }
 
 impl Default for StartOptions {
     fn default() -> StartOptions {
-        StartOptions { state_cache_bytes: 24 << 20, log_segment_bytes: 16 << 20, extent_bytes: 64 << 20, network: None }
+        StartOptions {
+            state_cache_bytes: 24 << 20,
+            log_segment_bytes: 16 << 20,
+            extent_bytes: 64 << 20,
+            scrub: None,
+            network: None,
+        }
     }
 }
 
@@ -107,7 +116,7 @@ fn recover(
     }
     let state = StateStore::open(&state_path, options.state_cache_bytes)?;
     super::checked_file::sync_parent(&state_path)?;
-    let config = config(directory, options.network.as_ref());
+    let config = config(directory, options);
     let log_config = log::Config {
         cluster: directory.cluster,
         node: directory.node,
@@ -163,7 +172,8 @@ pub fn start(directory: &Arc<NodeDirectory>, options: &StartOptions) -> anyhow::
     Ok(NodeHandle { inbox, thread, ended, client, peers })
 }
 
-fn config(directory: &NodeDirectory, network: Option<&Network>) -> Config {
+fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
+    let network = options.network.as_ref();
     // The drives of a cluster are numbered from its founder's on.
     let founds = directory.drives.contains_key(&DriveId(0));
     let address = network.map(|network| network.advertise.to_string()).unwrap_or_default();
@@ -198,6 +208,7 @@ fn config(directory: &NodeDirectory, network: Option<&Network>) -> Config {
         swim: network.map(|_| swim::Config::lan(directory.node)),
         hedge_after: Duration::from_millis(100),
         moves_max: 4,
+        scrub: options.scrub,
         steward_interval: Some(Duration::from_secs(1)),
         voter_patience: Duration::from_secs(60),
         pin_patience: Duration::from_secs(600),

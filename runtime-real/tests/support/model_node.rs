@@ -148,6 +148,7 @@ impl ModelNode {
                 topology: Topology::default(),
                 placement: 0,
                 moved: Moved::default(),
+                scrubbed: Default::default(),
                 doubtful: Vec::new(),
             }),
         };

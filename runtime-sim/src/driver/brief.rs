@@ -57,6 +57,7 @@ impl fmt::Display for BriefEvent<'_> {
                     Product::Sealed(records) => {
                         records.iter().try_for_each(|record| write!(f, "{} ", BriefBytes(record)))
                     }
+                    Product::Verified(is_sound) => write!(f, "sound: {is_sound}"),
                     Product::Opened(Ok(opened)) => {
                         write!(f, "{}, damaged {:?}", BriefBytes(&opened.plaintext), opened.damaged)
                     }

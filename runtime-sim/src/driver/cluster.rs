@@ -313,6 +313,7 @@ impl Cluster {
             swim: plan.node.swim.then(|| swim::Config::lan(NodeId(node))),
             hedge_after: plan.node.hedge_after,
             moves_max: 2,
+            scrub: plan.node.scrub,
             steward_interval: plan.node.steward_interval,
             voter_patience: plan.node.voter_patience,
             // A node that is silent has died, and is started again before the run ends.
@@ -425,7 +426,8 @@ impl Cluster {
     /// When everything that is on its way between nodes by now will have arrived.
     pub(super) fn last_arrival(&self) -> SimTime {
         let messages = self.queue.iter().filter(|(_, item)| matches!(item, Item::Deliver { .. }));
-        messages.map(|((at, _), _)| *at).max().unwrap_or(self.now)
+        let pause = self.machines.values().map(|machine| machine.paused_until).max();
+        messages.map(|((at, _), _)| *at).chain(pause).max().unwrap_or(self.now).max(self.now)
     }
 
     /// A node's reply on its way to the client.

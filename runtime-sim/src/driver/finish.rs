@@ -4,6 +4,8 @@
 //! - `LIVE-2` After the same time all members of a group have applied the same entries.
 //! - `LIVE-3` A write that is decided in half the time for it is not refused as expired, wherever the clocks were.
 //! - `LIVE-4` All members of a group agree on who is one, with no change left incomplete, after the time of `LIVE-1`.
+//! - `HEAL-1` When the scrub of every node has found nothing any more, any `m` failure domains may lose all their shards, and everything
+//!   is still read.
 //! - `LEAK-1` On nodes without damage, no shard remains that no object names, once its preparation has expired; where shards
 //!   move, none of a version of which its drive has no shard by right.
 
@@ -26,6 +28,8 @@ use anvil_core::types::{GroupId, LogPosition, NodeId};
 const HEALING_MICROS: u64 = 60 * SECONDS;
 /// Operations of the client that works in the healed world.
 const WRITES_AGAIN: u32 = 12;
+/// How long the last command that arrives may take to be carried out.
+const LATE_MICROS: u64 = SECONDS;
 
 impl Cluster {
     pub(super) async fn live_through(&mut self) -> Outcome {
@@ -41,6 +45,7 @@ impl Cluster {
         self.write_again().await?;
         let shards = self.read_everything().await?;
         self.settle(shards).await?;
+        self.lose_the_rest().await?;
         self.undecided += self.histories.keys.check()?;
         self.undecided += self.histories.objects.check()?;
         Ok(())
@@ -127,7 +132,7 @@ impl Cluster {
         let end = self.now.after(HEALING_MICROS / 2);
         self.run_until(end, |cluster| !cluster.owes_answers()).await?;
         // A command that a slow link holds is taken when it arrives, though its client has long given up.
-        let late = self.last_arrival();
+        let late = self.last_arrival().after(LATE_MICROS);
         self.run_until(late, |_| false).await
     }
 
@@ -144,7 +149,7 @@ impl Cluster {
             dawdle_micros_max: 0,
             // Clocks drift, and apart from each other while nothing is decided.
             expires_after_micros: if is_level { micros(self.plan.node.prepare_ttl) / 2 } else { 0 },
-            early_expiries: if self.offset_ms_max() > 0 { self.plan.nodes } else { 0 },
+            early_expiries: if self.was_far_ahead() { self.plan.nodes } else { 0 },
             ..habits
         };
         let number = u64::try_from(self.plan.object_clients.len()).expect("few");
@@ -201,6 +206,42 @@ impl Cluster {
             }
         }
         Err(Complaint::new("a healed cluster settles", unsettled))
+    }
+
+    /// `HEAL-1`
+    async fn lose_the_rest(&mut self) -> Outcome {
+        // Bodies that were written while a growing cluster was smaller keep the profile of that time.
+        let is_redundant = self.atlas.shards_are_redundant() && self.plan.building_micros.is_none();
+        let scrubs = self.plan.node.scrub.is_some() && !self.plan.damage.logs;
+        if !is_redundant || !scrubs || self.plan.object_clients.is_empty() {
+            return Ok(());
+        }
+        // The pass that is under way may have gone past what was damaged since.
+        let passed = |sights: &[(u64, Sight)]| -> Vec<u64> {
+            sights.iter().map(|(_, sight)| sight.status.scrubbed.clean_passes).collect()
+        };
+        let wanted = passed(&self.look().await?);
+        let end = self.now.after(2 * HEALING_MICROS);
+        while passed(&self.look().await?).iter().zip(&wanted).any(|(have, want)| *have < *want + 2) {
+            if self.now >= end {
+                let sights = self.look().await?;
+                let figures: Vec<_> = sights.iter().map(|(node, sight)| (*node, sight.status.scrubbed)).collect();
+                return Err(Complaint::new("a healed cluster mends its shards", format!("{figures:?}")));
+            }
+            let next = self.now.after(250 * MILLIS);
+            self.run_until(next, |_| false).await?;
+        }
+        for (node, local) in self.atlas.draw_loss() {
+            self.note(format_args!("n{node} drive {local}"), format_args!("loses all its shards"));
+            self.machine(node).disk(local).lose_extents();
+        }
+        self.read_everything().await.map(drop)
+    }
+
+    /// Whether a clock was ever so far ahead that a preparation expires early (`LIVE-3`).
+    fn was_far_ahead(&self) -> bool {
+        let millis = u64::try_from(self.offset_ms_max()).unwrap_or(0);
+        millis * MILLIS >= micros(self.plan.node.prepare_ttl) / 2
     }
 
     /// How far ahead of true time a clock has ever been.

@@ -4,6 +4,7 @@ use crate::client::keys::KeyHabits;
 use crate::client::objects::ObjectHabits;
 use crate::client::operator::OperatorHabits;
 use crate::world::rates::{DiskRates, NetworkRates, TroubleRates};
+use anvil_core::node::config::ScrubPace;
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
 use anvil_core::topology::{DriveInfo, NodeInfo};
@@ -118,6 +119,8 @@ pub struct NodePlan {
     pub swim: bool,
     /// See `node::Config::hedge_after`.
     pub hedge_after: Duration,
+    /// See `node::Config::scrub`.
+    pub scrub: Option<ScrubPace>,
     /// See `node::Config::steward_interval`.
     pub steward_interval: Option<Duration>,
     /// See `node::Config::voter_patience`.

@@ -5,6 +5,7 @@
 
 use super::disks::{Disks, Stored, recover};
 use crate::disk::{DiskError, DiskOrder, DiskOutcome, File};
+use crate::node::config::ScrubPace;
 use crate::node::{BootError, Config, DiskUser, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
@@ -101,6 +102,7 @@ fn config(profile: Profile) -> Config {
         swim: None,
         hedge_after: Duration::from_millis(50),
         moves_max: 2,
+        scrub: None,
         steward_interval: None,
         voter_patience: Duration::from_secs(30),
         pin_patience: Duration::from_secs(600),
@@ -112,6 +114,11 @@ impl World {
     /// A fresh node with a bucket, on as many drives as the profile needs.
     pub(super) fn new(profile: Profile) -> World {
         World::with(config(profile))
+    }
+
+    /// The same, which looks for damage.
+    pub(super) fn with_scrub(profile: Profile, pace: ScrubPace) -> World {
+        World::with(Config { scrub: Some(pace), ..config(profile) })
     }
 
     #[cfg(debug_assertions)]

@@ -47,6 +47,13 @@ impl Disk {
         }
         Some(Damage { name, offset, kind })
     }
+
+    /// No byte of any extent can be read any more.
+    pub fn lose_extents(&mut self) {
+        for (name, file) in self.files.iter().filter(|(name, _)| name.is_extent()) {
+            self.bad_sectors.extend((0..file.size().div_ceil(SECTOR)).map(|sector| (*name, sector)));
+        }
+    }
 }
 
 impl Name {
