@@ -240,6 +240,9 @@ pub enum ObjectOperation {
     ResolveOn { drive: DriveId, versions: Vec<(VersionId, WallTime)> },
     /// The shards of these entries of the reclaim queue are gone. Answer: `Done`.
     ReclaimedAt { places: Vec<QueuePlace> },
+    /// The row that names the body of `version` names `body` in its place, which has the same bytes; the shards of the old one are
+    /// owed to the reclaim queue. Answer: `Done`; `NoSuchKey`, `Expired`, `Invalid`.
+    Recode { version: VersionId, body: Body, expires: WallTime },
 }
 
 /// What the metadata knows of a version.
@@ -335,7 +338,7 @@ pub enum Query {
     /// Striped bodies in use, in the order of their versions, after `after`. Looks at no more than `limit` versions. Answer:
     /// `Bodies`.
     Bodies { after: Option<VersionId>, limit: usize },
-    /// The body of a version in use. Answer: `Body`.
+    /// The body that holds the bytes of a version in use; its own version is another one when it was re-coded. Answer: `Body`.
     Body { version: VersionId },
 }
 

@@ -114,6 +114,7 @@ pub(crate) fn grows(operation: &Operation) -> bool {
             | ObjectOperation::Resolve { .. }
             | ObjectOperation::Reclaimed { .. }
             | ObjectOperation::Relocate { .. }
+            | ObjectOperation::Recode { .. }
             | ObjectOperation::ResolveOn { .. }
             | ObjectOperation::ReclaimedAt { .. } => false,
         },

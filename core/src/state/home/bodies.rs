@@ -2,6 +2,7 @@
 
 use super::super::Moment;
 use super::super::command::{Answer, Body, Fate, ObjectName, Place, QueryAnswer, Refusal};
+use super::super::objects::recode::{self, Recoding};
 use super::super::objects::relocate::{self, Relocation};
 use super::super::objects::resolve;
 use super::super::objects::rows::{Change, Changes, Content, PartRow, QueuePlace, ReclaimRow, VersionRow, VersionUse};
@@ -26,6 +27,41 @@ impl Holder {
             },
             Holder::Part(_, _, _, row) => Some(&row.body),
         }
+    }
+
+    /// The body, if it is the one of this id. A row that is found by its object's version may hold another one (`RECODE-2`).
+    fn body_of(&self, version: VersionId) -> Option<&Body> {
+        self.body().filter(|body| body.version == version)
+    }
+
+    /// When the preparation of the body expires, what the id of another body in its place is used for, and whether the id of this
+    /// one is that of its put.
+    fn standing(&self) -> (WallTime, VersionUse, bool) {
+        match self {
+            Holder::Object(_, row) => {
+                let (own, expires) = match &row.content {
+                    Content::Single { body, expires } => (body.version == row.version, *expires),
+                    Content::Parts { .. } => (false, WallTime(0)),
+                };
+                (expires, VersionUse::Recoded { of: row.version }, own)
+            }
+            Holder::Part(_, upload, number, row) => {
+                (row.expires, VersionUse::Part { upload: *upload, number: *number }, false)
+            }
+        }
+    }
+
+    /// The row with a body that was prepared until `renewed`.
+    fn recoded(mut self, new: Body, renewed: WallTime) -> Change {
+        match &mut self {
+            Holder::Object(_, row) => {
+                if let Content::Single { expires, .. } = &mut row.content {
+                    *expires = renewed;
+                }
+            }
+            Holder::Part(_, _, _, row) => row.expires = renewed,
+        }
+        self.with(new)
     }
 
     /// The row with another body.
@@ -59,6 +95,7 @@ impl Reader<'_> {
                     None
                     | Some(
                         VersionUse::Part { .. }
+                        | VersionUse::Recoded { .. }
                         | VersionUse::Reclaimable { .. }
                         | VersionUse::Past { .. }
                         | VersionUse::Void { .. },
@@ -66,6 +103,10 @@ impl Reader<'_> {
                 };
                 let row = self.part(tenant, upload, number)?.filter(|row| row.body.version == version);
                 Ok(row.map(|row| Holder::Part(tenant, upload, number, Box::new(row))))
+            }
+            Some(VersionUse::Recoded { of }) => {
+                let first = self.version_use(of)?.filter(|used| matches!(used, VersionUse::Object(_)));
+                Ok(self.holder(of, first)?.filter(|holder| holder.body_of(version).is_some()))
             }
             None
             | Some(
@@ -89,7 +130,7 @@ impl Reader<'_> {
         let mut bodies = Vec::new();
         for (version, used) in uses {
             let holder = self.holder(version, Some(used))?;
-            let body = holder.as_ref().and_then(Holder::body);
+            let body = holder.as_ref().and_then(|holder| holder.body_of(version));
             if let Some(body) = body.filter(|body| matches!(body.place, Place::Striped { .. })) {
                 bodies.push((body.clone(), self.left_drives(version)?));
             }
@@ -121,7 +162,7 @@ impl Reader<'_> {
             return Ok(self.reclaim_row(*place)?.is_some_and(|row| row.drives.contains(&drive)));
         }
         let holder = self.holder(version, Some(used.clone()))?;
-        Ok(holder.as_ref().and_then(Holder::body).is_some_and(|body| match &body.place {
+        Ok(holder.as_ref().and_then(|holder| holder.body_of(version)).is_some_and(|body| match &body.place {
             Place::Striped { drives, .. } => drives.contains(&drive),
             Place::Inline(_) => false,
         }))
@@ -140,9 +181,35 @@ impl Home<'_> {
             return Ok(Err(Refusal::NoSuchKey));
         };
         let owes = home.leaving(version, relocation.to)?.is_some();
-        Ok(relocate::decide(holder.body(), owes, relocation, moment).map(|(moved, mut changes)| {
+        Ok(relocate::decide(holder.body_of(version), owes, relocation, moment).map(|(moved, mut changes)| {
             changes.rows.push(holder.with(moved));
             changes
+        }))
+    }
+
+    pub(super) fn decide_recode(
+        &self,
+        version: VersionId,
+        new: &Body,
+        expires: WallTime,
+        moment: Moment,
+    ) -> Result<Result<Changes, Refusal>, RowsError> {
+        let home = self.reader();
+        let used = home.version_use(new.version)?;
+        let Some(holder) = home.holder(version, home.version_use(version)?)? else {
+            // STATE-6: ids are random, so this one is in use because of this command.
+            let is_repeat = matches!(used, Some(VersionUse::Recoded { .. } | VersionUse::Part { .. }));
+            return Ok(if is_repeat { Ok(Changes::answer(Answer::Done)) } else { Err(Refusal::NoSuchKey) });
+        };
+        let (old_expires, becomes, is_first) = holder.standing();
+        let old = holder.body_of(version).map(|body| (body, old_expires));
+        let recoding = Recoding { old, is_first, used: used.as_ref(), becomes: &becomes, new, expires };
+        Ok(recode::decide(&recoding, moment).map(|changes| match changes {
+            Some(mut changes) => {
+                changes.rows.push(holder.recoded(new.clone(), expires));
+                changes
+            }
+            None => Changes::answer(Answer::Done),
         }))
     }
 

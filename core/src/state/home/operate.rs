@@ -108,6 +108,9 @@ impl Home<'_> {
                 let relocation = Relocation { version: *version, from: *from, to: *to, expires: *expires };
                 self.decide_relocate(&relocation, moment)?
             }
+            ObjectOperation::Recode { version, body, expires } => {
+                self.decide_recode(*version, body, *expires, moment)?
+            }
             ObjectOperation::ResolveOn { drive, versions } => Ok(self.decide_resolve_on(*drive, versions, moment)?),
             ObjectOperation::ReclaimedAt { places } => Ok(self.decide_reclaimed_at(places, moment)?),
         })
@@ -161,6 +164,7 @@ impl Home<'_> {
             | ObjectOperation::Reclaimed { .. }
             | ObjectOperation::Relocate { .. }
             | ObjectOperation::ResolveOn { .. }
+            | ObjectOperation::Recode { .. }
             | ObjectOperation::ReclaimedAt { .. } => unreachable!("only operations on uploads are handed over"),
         })
     }

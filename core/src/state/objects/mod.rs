@@ -20,6 +20,7 @@ pub mod delete;
 pub mod list;
 pub mod multipart;
 pub mod put;
+pub mod recode;
 pub mod relocate;
 pub mod resolve;
 pub mod retire;

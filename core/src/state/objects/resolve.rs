@@ -26,6 +26,7 @@ pub fn decide(versions: &[(VersionId, WallTime, Option<VersionUse>)], moment: Mo
                 VersionUse::Object(_)
                 | VersionUse::Upload(_)
                 | VersionUse::Part { .. }
+                | VersionUse::Recoded { .. }
                 | VersionUse::Reclaimable { .. },
             ) => Fate::Committed,
             Some(VersionUse::Past { .. } | VersionUse::Void { .. }) => Fate::Void,
@@ -60,6 +61,7 @@ pub fn decide_reclaimed(versions: &[(VersionId, Option<VersionUse>)], moment: Mo
                 | VersionUse::Object(_)
                 | VersionUse::Upload(_)
                 | VersionUse::Part { .. }
+                | VersionUse::Recoded { .. }
                 | VersionUse::Past { .. }
                 | VersionUse::Void { .. },
             ) => {}

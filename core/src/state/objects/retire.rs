@@ -33,7 +33,13 @@ pub(super) fn retire_current(changes: &mut Changes, object: &ObjectName, current
     let row = &current.row;
     changes.rows.push(Change::RemoveVersion(object.clone(), row.decided));
     match &row.content {
-        Content::Single { body, expires } => retire_body(changes, body, *expires, moment),
+        Content::Single { body, expires } => {
+            retire_body(changes, body, *expires, moment);
+            // RECODE-2
+            if body.version != row.version {
+                retire_id(changes, row.version, *expires, moment);
+            }
+        }
         Content::Parts { .. } => {
             for (number, part) in &current.parts {
                 retire_part(changes, object.bucket.tenant, row.version, *number, part, moment);
@@ -69,7 +75,8 @@ pub(super) fn keep_void(changes: &mut Changes, version: VersionId, expires: Wall
     changes.rows.push(Change::PutUse(version, VersionUse::Void { until }));
 }
 
-fn retire_body(changes: &mut Changes, body: &Body, expires: WallTime, moment: Moment) {
+/// Gives up a body, and its id with it.
+pub(super) fn retire_body(changes: &mut Changes, body: &Body, expires: WallTime, moment: Moment) {
     match &body.place {
         // An inline body has no preparation: whatever expiry came with it says nothing, and would be remembered for it.
         Place::Inline(_) => retire_id(changes, body.version, WallTime(0), moment),

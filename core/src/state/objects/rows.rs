@@ -25,7 +25,7 @@ pub struct BucketRow {
 pub enum Content {
     /// One body.
     Single {
-        /// The body; its version is the object's.
+        /// The body; its version is the object's, unless it was re-coded.
         body: Body,
         /// When its preparation expires.
         expires: WallTime,
@@ -130,6 +130,11 @@ pub enum VersionUse {
     Void {
         /// The time in the key of its [`PastRow`].
         until: WallTime,
+    },
+    /// A body that holds the bytes of a version whose put brought another one (`RECODE-2`).
+    Recoded {
+        /// That version.
+        of: VersionId,
     },
 }
 

@@ -5,6 +5,7 @@
 //! - `listing`: pages of a bucket, their content and their cost.
 //! - `replica`: what makes replicas identical: batches, repeats, snapshots, damage.
 //! - `session`, `repeat`: exactly-once, and repeats without a session.
+//! - `recode`: bodies that are cut anew.
 //! - `golden`: the bytes of commands, rows and snapshots.
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -18,6 +19,7 @@ mod decide_upload;
 mod golden;
 mod listing;
 mod model;
+mod recode;
 mod repeat;
 mod replica;
 mod session;

@@ -134,6 +134,7 @@ impl Model {
     fn step_object(&mut self, operation: &ObjectOperation, key: usize, tag: u8) -> Expected {
         match operation {
             ObjectOperation::Relocate { .. }
+            | ObjectOperation::Recode { .. }
             | ObjectOperation::ResolveOn { .. }
             | ObjectOperation::ReclaimedAt { .. } => unreachable!("these have tests of their own"),
             ObjectOperation::CreateBucket { .. } if self.bucket => refused(Refusal::BucketExists),
