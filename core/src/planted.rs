@@ -46,6 +46,8 @@ pub enum Bug {
     UncertainAborts,
     /// NODE: a restarted node draws the same version ids and data keys again.
     NonceReused,
+    /// READ: a shard that is missing is replaced by one of another version, and decoded with the rest.
+    MixedVersions,
     /// SCRUB: a damaged shard is written again as it is, with sound checksums.
     ScrubTrustsDamage,
     /// RAFT: a leader takes a forwarded command each time that the network delivers it.
@@ -75,6 +77,7 @@ impl Bug {
         Bug::ParticipantAborts,
         Bug::UncertainAborts,
         Bug::NonceReused,
+        Bug::MixedVersions,
         Bug::ScrubTrustsDamage,
         Bug::ForwardTwice,
     ];

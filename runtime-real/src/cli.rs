@@ -94,6 +94,9 @@ pub struct ServeArgs {
         value_name = "SECRET"
     )]
     pub secret_access_key: Option<String>,
+    /// Minutes that a cluster must have been as it is before objects that were written in another one are cut anew for it.
+    #[arg(long, default_value_t = 10, value_name = "MINUTES")]
+    pub recode_minutes: u32,
     /// Days from one search for damaged shards to the next, 0 for none. What is found is made anew from the other drives.
     #[arg(long, default_value_t = 14, value_name = "DAYS")]
     pub scrub_days: u32,
@@ -114,6 +117,11 @@ impl ServeArgs {
                 anyhow::anyhow!("--port {} leaves no room for --http-port (port + 1000); give --http-port", self.port)
             }),
         }
+    }
+
+    /// How long the cluster must have been as it is before bodies are cut anew.
+    pub fn recode_after(&self) -> Duration {
+        Duration::from_secs(60) * self.recode_minutes
     }
 
     /// How the node searches for damage, if it does.

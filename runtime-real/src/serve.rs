@@ -40,7 +40,12 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         tracing::info!("asking {} for the cluster", wish.peers.join(", "));
     }
     let directory = Arc::new(open_or_join(&args.dir, &args.id, credentials, &wish).await?);
-    let options = StartOptions { network: Some(network), scrub: args.scrub(), ..StartOptions::default() };
+    let options = StartOptions {
+        network: Some(network),
+        scrub: args.scrub(),
+        recode_after: args.recode_after(),
+        ..StartOptions::default()
+    };
     let started = Arc::clone(&directory);
     let mut node = tokio::task::spawn_blocking(move || node::start(&started, &options)).await??;
 

@@ -140,6 +140,7 @@ fn node(chance: &mut Chance) -> NodePlan {
         peer_timeout: Duration::from_millis(*chance.pick(&[200, 1_000])),
         swim: false,
         hedge_after: Duration::from_millis(*chance.pick(&[1, 20, 100])),
+        recode_after: Duration::from_millis(*chance.pick(&[0, 1_000])),
         scrub: None,
         steward_interval: None,
         voter_patience: Duration::from_secs(3600),
@@ -274,13 +275,15 @@ fn object_clients(plan: &mut Plan, chance: &mut Chance) {
         plan.node.extent_size = 2 << 20;
     }
     let clients = chance.between(2, 4);
+    let same_size = chance.below(3) == 0;
     plan.object_clients = (0..clients)
         .map(|_| ObjectHabits {
             objects,
             operations: u32::try_from(200 / clients).expect("small"),
             think_micros: busy * MILLIS,
             patience_micros: *chance.pick(&[500, 3_000]) * MILLIS,
-            size_max: *chance.pick(&[600, 5_000, 30_000]),
+            size_min: if same_size { 600 } else { 1 },
+            size_max: if same_size { 600 } else { *chance.pick(&[600, 5_000, 30_000]) },
             large_per_million: large,
             striped,
             leave_per_million: *chance.pick(&[0, 100_000]),
@@ -386,10 +389,9 @@ fn spread(plan: &mut Plan, chance: &mut Chance) {
 fn growth(plan: &mut Plan, chance: &mut Chance) {
     spread(plan, chance);
     plan.damage = DamagePlan::default();
-    // Bodies keep their profile, so that one node can only leave where the others have room for all shards of the widest.
     plan.nodes = *chance.pick(&[2, 3, 3, 4, 5, 6]);
     plan.profile = profile(u32::try_from(plan.nodes).expect("small"));
-    plan.spares = chance.between(7 - plan.nodes, 8 - plan.nodes);
+    plan.spares = chance.between(1, 8 - plan.nodes);
     plan.building_micros = Some(*chance.pick(&[50, 400, 1_500]) * MILLIS);
 }
 
@@ -418,7 +420,7 @@ pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
         Bug::CommitOldTerm | Bug::VoteBeforeDurable | Bug::ReadWithoutQuorum => Scenario::Elections,
         Bug::AckBeforeSync | Bug::TornTailAccepted => Scenario::Keys,
         Bug::SessionsNotInSnapshot => Scenario::Snapshots,
-        Bug::ChecksumNotVerified | Bug::ScrubTrustsDamage => Scenario::Rot,
+        Bug::ChecksumNotVerified | Bug::MixedVersions | Bug::ScrubTrustsDamage => Scenario::Rot,
         Bug::JointOneMajority | Bug::LearnerCounted | Bug::MembershipNotInSnapshot => Scenario::Membership,
         Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight | Bug::NonceReused => {
             Scenario::Objects

@@ -50,6 +50,11 @@ fn checksums_that_are_not_verified() {
 }
 
 #[test]
+fn a_decode_that_mixes_shards_of_two_versions() {
+    is_found(Bug::MixedVersions);
+}
+
+#[test]
 fn a_scrub_that_heals_from_a_corrupt_shard() {
     is_found(Bug::ScrubTrustsDamage);
 }

@@ -1,11 +1,10 @@
 //! Requests of clients, and whom each answer is for.
 
 use super::event::{Effect, Product, Task, WorkId};
-use super::objects::Opened;
+use super::objects::{Opened, WriteFor};
 use super::reading::ReadId;
 use super::request::{Reply, Request, Target, Unavailable};
 use super::{Node, sweep};
-use crate::planted::planted;
 use crate::raft;
 use crate::state::{Answer, Body, INLINE_EXPIRES, ObjectOperation, Operation, Place, Query, QueryAnswer};
 use crate::stripe::{INLINE_MAX, OpenError, WrappedKey};
@@ -27,6 +26,8 @@ pub(super) enum Proposer {
     Reclaimed,
     /// The decision of a move.
     Move(u64),
+    /// The decision of a body that was cut anew, by its job.
+    Recode { id: u64, new: VersionId, drives: Vec<DriveId> },
     /// The steward, which looks again later.
     Steward,
     /// An operator, for a change of membership or a transfer of the lead.
@@ -64,7 +65,7 @@ pub(super) enum Work {
     Query(Asker),
     Topology,
     SealInline { client: RequestId, target: Target, version: VersionId, wrapped: WrappedKey, size: u64 },
-    SealStripe { write: RequestId, index: u32 },
+    SealStripe { write: WriteFor, index: u32 },
     OpenInline { client: RequestId },
     OpenStripe { read: ReadId },
     SealMove { id: u64 },
@@ -197,6 +198,7 @@ impl Node {
             Proposer::Resolve(drive, versions) => self.on_resolved(drive, &versions, answer, out),
             Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Done),
             Proposer::Move(id) => self.on_relocated(id, &answer, out),
+            Proposer::Recode { id, new, drives } => self.on_recoded(id, new, &drives, &answer, out),
             Proposer::Steward => {}
             Proposer::Operator(_) => panic!("a change of membership is no command, and has no answer"),
         }
@@ -208,24 +210,13 @@ impl Node {
             match proposer {
                 Proposer::Client(client) | Proposer::Operator(client) => unavailable(client, why(reason), out),
                 Proposer::Decision { client, version, drives } => {
-                    match reason {
-                        // OBJ-2: it was never proposed.
-                        raft::Refusal::NotLeader { .. } | raft::Refusal::Busy | raft::Refusal::Change(_) => {
-                            self.end_decision(version, &drives, false, out);
-                        }
-                        raft::Refusal::LostLead if planted!(self.config.planted, UncertainAborts) => {
-                            self.end_decision(version, &drives, false, out);
-                        }
-                        // OBJ-2: it may be decided yet. The sweep asks when the preparation has expired.
-                        raft::Refusal::LostLead => {
-                            self.alive.remove(&version);
-                        }
-                    }
+                    self.end_refused(version, &drives, &reason, out);
                     unavailable(client, why(reason), out);
                 }
                 Proposer::Resolve(drive, _) => self.sweep.end_resolve(drive),
                 Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Refused),
                 Proposer::Move(id) => self.fail_move(id, out),
+                Proposer::Recode { id, new, drives } => self.on_recode_refused(id, new, &drives, &reason, out),
                 Proposer::Steward => {}
             }
         } else if let Some((_, _, asker)) = self.questions.remove(&id) {

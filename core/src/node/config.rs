@@ -57,6 +57,8 @@ pub struct Config {
     pub hedge_after: Duration,
     /// Bodies that are moved or repaired at once.
     pub moves_max: usize,
+    /// How long a cluster must have been as it is before bodies of another profile are cut anew, where they need not be at once.
+    pub recode_after: Duration,
     /// How the node searches its drives for damage. With `None` only readers find it.
     pub scrub: Option<ScrubPace>,
     /// How often a leader looks after its group's members. With `None` only operators change them.

@@ -14,7 +14,7 @@
 //! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
 //! `clock` its replicated time, `clients` requests of clients, `objects` bodies on their way in, `reading` on their way out, `sweep` what is undecided
 //! or reclaimable, [`peer`] what nodes say to each other, `remote` drives of other nodes, `cluster` who belongs, `steward` what
-//! a leader does by itself, `mover` shards on their way to where they should be, `scrub` the search for damage, `status` what a
+//! a leader does by itself, `mover` shards on their way to where they should be, `targets` where that is, `recode` bodies on theirs to another profile, `scrub` the search for damage, `status` what a
 //! node says of itself.
 
 pub mod config;
@@ -29,11 +29,13 @@ mod mover;
 mod objects;
 pub mod peer;
 mod reading;
+mod recode;
 mod remote;
 mod scrub;
 mod status;
 mod steward;
 mod sweep;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -61,7 +63,7 @@ use cluster::Placement;
 use group::{Group, Output};
 pub use mover::Moved;
 use mover::Mover;
-use objects::{Opened, TicketUse};
+use objects::{Opened, TicketUse, WriteFor};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use reading::{ReadId, Reading};
@@ -109,7 +111,7 @@ pub struct Node {
     steward_due: Time,
     mover: Mover,
     scrub: Scrubber,
-    writes: BTreeMap<RequestId, Write>,
+    writes: BTreeMap<WriteFor, Write>,
     /// Versions that this process is writing or deciding: no business of the sweep.
     alive: BTreeSet<VersionId>,
     /// Opens whose object is not known yet.

@@ -12,14 +12,18 @@
 //! - `MOVER-2` What cannot be moved now is tried again later: a round counts only when nothing was left over.
 //! - `MOVER-3` A body may be decided that was placed by an old topology, for as long as the old one may count (`CLUSTER-4`) and
 //!   a preparation lives. So after a change there is one more round when that time is over.
-//! - `MOVER-4` A target shares no node with the body's other shards while there are nodes for all.
+//! - `MOVER-5` When nodes that were away are there again, all bodies are looked at too: what was written meanwhile has substitutes.
+//! - `MOVER-6` Bodies of another profile than that of the cluster are cut anew (`recode`): at once where a drive that leaves has no
+//!   successor for their shards, and otherwise when the cluster has been as it is for a while, since nodes often join in a row.
+//!
+//! Not here: which drive a shard should be on (`targets`).
 
 use super::Node;
 use super::clients::{Asker, Proposer, Work};
 use super::event::{Effect, Task};
 use super::objects::TicketUse;
 use super::reading::{ReadFor, stripe_length};
-use crate::placement;
+use super::recode::Recode;
 use crate::shards::{self, ShardKey};
 use crate::state::{Answer, Body, ObjectOperation, Operation, Place, Query, QueryAnswer};
 use crate::stripe::{self, DataKey, StripeId};
@@ -69,6 +73,8 @@ struct Round {
     at_end: bool,
     left_over: bool,
     stuck: u64,
+    /// Bodies of another profile are cut anew, also where they could stay.
+    recodes: bool,
 }
 
 /// What the mover has done since the node started.
@@ -78,6 +84,8 @@ pub struct Moved {
     pub moved: u64,
     /// Slots of bodies that were written anew in their place.
     pub repaired: u64,
+    /// Bodies that were cut anew for another profile.
+    pub recoded: u64,
     /// Attempts that failed.
     pub failed: u64,
     /// Bodies that wait or are under way.
@@ -96,13 +104,16 @@ pub(super) struct Mover {
     /// Rounds in a row that left something over, and when the next one may begin.
     failed_rounds: u32,
     again_at: Time,
-    /// The epochs for which a round left nothing over, and those for which it was also late enough (`MOVER-3`).
-    passed: Option<(u64, u64)>,
-    settled: Option<(u64, u64)>,
+    /// Whether all nodes of the cluster are there. What is written while some are not is cut and placed for those that are.
+    is_complete: bool,
+    /// When the last round began that left nothing over for the epochs that are known.
+    passed: Option<Time>,
     queue: VecDeque<Plan>,
     repairs: VecDeque<Plan>,
+    to_recode: VecDeque<Body>,
     moves: BTreeMap<u64, Move>,
-    figures: Moved,
+    pub(super) recodes: BTreeMap<u64, Recode>,
+    pub(super) figures: Moved,
 }
 
 impl Mover {
@@ -113,11 +124,13 @@ impl Mover {
             known: ((0, 0), now),
             failed_rounds: 0,
             again_at: now,
+            is_complete: false,
             passed: None,
-            settled: None,
             queue: VecDeque::new(),
             repairs: VecDeque::new(),
+            to_recode: VecDeque::new(),
             moves: BTreeMap::new(),
+            recodes: BTreeMap::new(),
             figures: Moved::default(),
         }
     }
@@ -127,7 +140,7 @@ impl Mover {
     }
 
     pub(super) fn figures(&self) -> Moved {
-        let waiting = self.queue.len() + self.repairs.len() + self.moves.len();
+        let waiting = self.queue_len() + self.repairs.len() + self.under_way();
         Moved { waiting: waiting as u64, ..self.figures }
     }
 
@@ -137,8 +150,23 @@ impl Mover {
     }
 
     fn holds(&self, version: VersionId) -> bool {
-        let waiting = self.queue.iter().chain(&self.repairs).chain(self.moves.values().map(|one| &one.plan));
-        waiting.into_iter().any(|plan| plan.body.version == version)
+        let plans = self.queue.iter().chain(&self.repairs).chain(self.moves.values().map(|one| &one.plan));
+        let recodes = self.to_recode.iter().chain(self.recodes.values().map(|one| &one.body));
+        plans.map(|plan| &plan.body).chain(recodes).any(|body| body.version == version)
+    }
+
+    fn queue_len(&self) -> usize {
+        self.queue.len() + self.to_recode.len()
+    }
+
+    fn under_way(&self) -> usize {
+        self.moves.len() + self.recodes.len()
+    }
+
+    fn give_up_round(&mut self) {
+        self.round = None;
+        self.queue.clear();
+        self.to_recode.clear();
     }
 }
 
@@ -151,36 +179,41 @@ impl Node {
         self.mover.due = self.now.time.after(self.config.sweep_interval);
         self.start_moves(out);
         if self.config.steward_interval.is_none() || !self.leads(GroupId::REGION) {
-            self.mover.round = None;
-            self.mover.queue.clear();
+            self.mover.give_up_round();
             return;
         }
         let placement = self.placement.as_ref().map_or(0, |placement| placement.epoch);
         let epochs = (self.topology.epoch, placement);
         if self.mover.round.as_ref().is_some_and(|round| round.wanted_by != epochs) {
-            self.mover.round = None;
-            self.mover.queue.clear();
+            self.mover.give_up_round();
         }
-        if self.mover.known.0 != epochs {
+        let is_complete = self.topology.serving().all(|(node, _)| self.is_trusted(node));
+        let is_back = is_complete && !self.mover.is_complete;
+        self.mover.is_complete = is_complete;
+        // MOVER-5
+        if self.mover.known.0 != epochs || is_back {
             self.mover.known = (epochs, self.now.time);
+            self.mover.passed = None;
             (self.mover.failed_rounds, self.mover.again_at) = (0, self.now.time);
         }
-        // MOVER-3
-        let sure_at = self.mover.known.1.after(self.config.prepare_ttl * 2);
-        let idle = self.mover.queue.is_empty() && self.mover.moves.is_empty();
+        // MOVER-3, MOVER-6: a round for each of these times, and one for all that are past.
+        let since = self.mover.known.1;
+        let recode_at = since.after(self.config.recode_after);
+        let wanted = [since, since.after(self.config.prepare_ttl * 2), recode_at];
+        let next = wanted.into_iter().filter(|at| self.mover.passed.is_none_or(|began| began < *at)).min();
+        let idle = self.mover.queue_len() == 0 && self.mover.under_way() == 0;
         match &self.mover.round {
-            None if self.mover.settled == Some(epochs) || placement == 0 => {}
-            None if self.mover.passed == Some(epochs) && self.now.time < sure_at => {}
+            None if placement == 0 || next.is_none_or(|next| self.now.time < next) => {}
             None if self.now.time < self.mover.again_at => {}
             None => {
                 let (asking, at_end, left_over) = (false, false, false);
-                let (began, number) = (self.now.time, self.fresh_id());
+                let (began, number, recodes) = (self.now.time, self.fresh_id(), self.now.time >= recode_at);
+                let (wanted_by, after, stuck) = (epochs, None, 0);
                 self.mover.round =
-                    Some(Round { number, wanted_by: epochs, began, after: None, asking, at_end, left_over, stuck: 0 });
+                    Some(Round { number, wanted_by, began, after, asking, at_end, left_over, stuck, recodes });
             }
             // MOVER-2
             Some(round) if round.at_end && idle => {
-                let is_sure = round.began >= sure_at;
                 self.mover.figures.stuck = round.stuck;
                 if round.left_over {
                     // MOVER-2: ever more seldom, since what stands in the way may stay.
@@ -189,8 +222,7 @@ impl Node {
                     self.mover.again_at = self.now.time.after(pause);
                 } else {
                     self.mover.failed_rounds = 0;
-                    self.mover.passed = Some(epochs);
-                    self.mover.settled = is_sure.then_some(epochs);
+                    self.mover.passed = Some(round.began);
                 }
                 self.mover.round = None;
             }
@@ -200,7 +232,7 @@ impl Node {
     }
 
     fn ask_page(&mut self, out: &mut Vec<Effect>) {
-        let waiting = self.mover.queue.len();
+        let waiting = self.mover.queue_len();
         let Some(round) = &mut self.mover.round else { return };
         if round.asking || round.at_end || waiting >= QUEUE_MAX {
             return;
@@ -226,6 +258,7 @@ impl Node {
         if self.mover.round.as_ref().is_none_or(|round| round.number != number) {
             return;
         }
+        let recodes = self.mover.round.as_ref().is_some_and(|round| round.recodes);
         let (mut plans, mut left_over, mut stuck) = (Vec::new(), false, 0);
         for (body, left) in bodies {
             if self.mover.holds(body.version) {
@@ -233,6 +266,11 @@ impl Node {
                 continue;
             }
             let (changes, complete) = self.plan(&body, &left);
+            // MOVER-6
+            if (recodes || !complete) && self.is_of_another_profile(&body) {
+                self.mover.to_recode.push_back(body);
+                continue;
+            }
             left_over |= !complete;
             stuck += u64::from(!complete);
             if !changes.is_empty() {
@@ -249,61 +287,6 @@ impl Node {
         }
         self.start_moves(out);
         self.ask_page(out);
-    }
-
-    /// Which slots of a body shall have another drive, and whether that is all that should be done.
-    fn plan(&self, body: &Body, left: &[DriveId]) -> (VecDeque<(usize, DriveId)>, bool) {
-        let mut changes = VecDeque::new();
-        let Place::Striped { profile, drives } = &body.place else { return (changes, true) };
-        let table = self.placement.as_ref().filter(|placement| placement.profile == *profile);
-        let table = table.map(|placement| &placement.table);
-        let specs = &self.specs;
-        let alive = |drive| self.is_drive_trusted(drive);
-        // The table gives each slot its drive. A body of another profile has a set of drives, in whatever slots.
-        let goal = placement::choose(table, body.version, &|_| true, specs, *profile).unwrap_or_default();
-        let mut current = drives.clone();
-        let mut complete = true;
-        for slot in 0..current.len() {
-            let leaves = !specs.iter().any(|spec| spec.drive == current[slot]);
-            let is_home = match table {
-                // A drive of the goal in another slot is home as well while its place is taken by one of the same body.
-                Some(_) => goal.get(slot).is_none_or(|own| {
-                    *own == current[slot] || (goal.contains(&current[slot]) && current.contains(own))
-                }),
-                None => goal.is_empty() || goal.contains(&current[slot]),
-            };
-            if is_home && !leaves {
-                continue;
-            }
-            let wanted = match table {
-                Some(_) => goal.get(slot..=slot).unwrap_or_default(),
-                None => &goal[..],
-            };
-            let substitutes = leaves.then(|| placement::choose(table, body.version, &alive, specs, *profile));
-            let substitutes = substitutes.and_then(Result::ok).unwrap_or_default();
-            let candidates = wanted.iter().chain(&substitutes).copied();
-            match candidates
-                .filter(|drive| alive(*drive) && !left.contains(drive))
-                .find(|drive| self.suits(&current, slot, *drive))
-            {
-                Some(to) => {
-                    current[slot] = to;
-                    changes.push_back((slot, to));
-                }
-                None => complete = false,
-            }
-        }
-        (changes, complete)
-    }
-
-    /// `MOVER-4`
-    fn suits(&self, current: &[DriveId], slot: usize, target: DriveId) -> bool {
-        let node = |drive: DriveId| self.homes.get(&drive).copied();
-        let others: Vec<DriveId> =
-            current.iter().enumerate().filter(|(at, _)| *at != slot).map(|(_, drive)| *drive).collect();
-        let crowded =
-            self.topology.serving().count() >= current.len() && others.iter().any(|other| node(*other) == node(target));
-        !others.contains(&target) && current[slot] != target && !crowded
     }
 
     /// A reader found shards of these slots damaged or missing: they are written anew where they are.
@@ -323,10 +306,15 @@ impl Node {
         }
     }
 
-    fn start_moves(&mut self, out: &mut Vec<Effect>) {
-        while self.mover.moves.len() < self.config.moves_max {
-            let Some(plan) = self.mover.repairs.pop_front().or_else(|| self.mover.queue.pop_front()) else { break };
-            self.begin_move(plan, out);
+    pub(super) fn start_moves(&mut self, out: &mut Vec<Effect>) {
+        while self.mover.under_way() < self.config.moves_max {
+            if let Some(plan) = self.mover.repairs.pop_front().or_else(|| self.mover.queue.pop_front()) {
+                self.begin_move(plan, out);
+            } else if let Some(body) = self.mover.to_recode.pop_front() {
+                self.begin_recode(body, out);
+            } else {
+                break;
+            }
         }
     }
 
@@ -437,7 +425,7 @@ impl Node {
         self.start_moves(out);
     }
 
-    fn note_left_over(&mut self) {
+    pub(super) fn note_left_over(&mut self) {
         self.mover.figures.failed += 1;
         if let Some(round) = &mut self.mover.round {
             round.left_over = true;

@@ -13,6 +13,8 @@ use super::reading::ReadId;
 use super::remote::PeerWait;
 use super::request::{Reply, Target, Unavailable};
 use crate::disk::DiskError;
+use crate::planted::planted;
+use crate::raft;
 use crate::read;
 use crate::shards::{self, Ticket};
 use crate::state::{Object, QueuePlace};
@@ -30,11 +32,20 @@ pub(super) struct Opened {
     pub(super) object: Object,
 }
 
+/// For whom a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum WriteFor {
+    /// A client, by the request that began it.
+    Client(RequestId),
+    /// A body that is cut anew, by its job.
+    Recode(u64),
+}
+
 /// What a request to a shard store was for.
 #[derive(Debug)]
 pub(super) enum TicketUse {
     Put {
-        write: RequestId,
+        write: WriteFor,
         index: u32,
     },
     Load {
@@ -89,7 +100,8 @@ impl Node {
             }
         };
         let planted = self.config.planted;
-        self.writes.insert(id, Write::new(write::Begin { version, key, wrapped, profile, drives, planted }));
+        self.writes
+            .insert(WriteFor::Client(id), Write::new(write::Begin { version, key, wrapped, profile, drives, planted }));
         self.alive.insert(version);
         reply(id, Reply::Begun, out);
     }
@@ -103,27 +115,22 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let expires = self.wall(GroupId::REGION).after(self.config.prepare_ttl);
-        if self.writes.contains_key(&write) {
-            self.step_write(write, write::Event::Stripe { request: id, index, bytes, expires }, out);
+        if self.writes.contains_key(&WriteFor::Client(write)) {
+            let event = write::Event::Stripe { request: id, index, bytes, expires };
+            self.step_write(WriteFor::Client(write), event, out);
         } else {
             unavailable(id, Unavailable::UnknownHandle, out);
         }
     }
 
-    pub(super) fn on_stripe_sealed(
-        &mut self,
-        write: RequestId,
-        index: u32,
-        records: Vec<Bytes>,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(super) fn on_stripe_sealed(&mut self, write: WriteFor, index: u32, records: Vec<Bytes>, out: &mut Vec<Effect>) {
         // A write that was given up has nobody to store for.
         if self.writes.contains_key(&write) {
             self.step_write(write, write::Event::Sealed { index, records }, out);
         }
     }
 
-    fn step_write(&mut self, id: RequestId, event: write::Event, out: &mut Vec<Effect>) {
+    pub(super) fn step_write(&mut self, id: WriteFor, event: write::Event, out: &mut Vec<Effect>) {
         let Some(write) = self.writes.get_mut(&id) else { return };
         let mut effects = Vec::new();
         write.step(event, &mut effects);
@@ -137,14 +144,20 @@ impl Node {
                     let ticket = self.ticket(TicketUse::Put { write: id, index: key.stripe });
                     self.step_drive(drive, shards::Event::Put { ticket, key, expires, record }, out);
                 }
-                write::Effect::Accepted { request } => reply(request, Reply::StripeStored, out),
-                write::Effect::Rejected { request, why } => unavailable(request, rejected(why), out),
+                write::Effect::Accepted { request } => match id {
+                    WriteFor::Client(_) => reply(request, Reply::StripeStored, out),
+                    WriteFor::Recode(job) => self.on_recode_stored(job, true, out),
+                },
+                write::Effect::Rejected { request, why } => match id {
+                    WriteFor::Client(_) => unavailable(request, rejected(why), out),
+                    WriteFor::Recode(job) => self.on_recode_stored(job, false, out),
+                },
             }
         }
     }
 
     pub(super) fn on_decide_write(&mut self, id: RequestId, write: RequestId, target: Target, out: &mut Vec<Effect>) {
-        let Some(ended) = self.writes.remove(&write) else {
+        let Some(ended) = self.writes.remove(&WriteFor::Client(write)) else {
             unavailable(id, Unavailable::UnknownHandle, out);
             return;
         };
@@ -164,7 +177,7 @@ impl Node {
     }
 
     pub(super) fn on_abort_write(&mut self, id: RequestId, write: RequestId, out: &mut Vec<Effect>) {
-        if let Some(ended) = self.writes.remove(&write) {
+        if let Some(ended) = self.writes.remove(&WriteFor::Client(write)) {
             refuse_unanswered(&ended, out);
             self.end_decision(ended.version(), ended.drives(), false, out);
         }
@@ -185,6 +198,29 @@ impl Node {
                 self.step_drive(drive, shards::Event::Commit { version }, out);
             } else {
                 self.discard(drive, version, out);
+            }
+        }
+    }
+
+    /// The group did not take the decision of a body, or lost it.
+    pub(super) fn end_refused(
+        &mut self,
+        version: VersionId,
+        drives: &[DriveId],
+        reason: &raft::Refusal,
+        out: &mut Vec<Effect>,
+    ) {
+        match reason {
+            // OBJ-2: it was never proposed.
+            raft::Refusal::NotLeader { .. } | raft::Refusal::Busy | raft::Refusal::Change(_) => {
+                self.end_decision(version, drives, false, out);
+            }
+            raft::Refusal::LostLead if planted!(self.config.planted, UncertainAborts) => {
+                self.end_decision(version, drives, false, out);
+            }
+            // OBJ-2: it may be decided yet. The sweep asks when the preparation has expired.
+            raft::Refusal::LostLead => {
+                self.alive.remove(&version);
             }
         }
     }

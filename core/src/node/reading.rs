@@ -29,6 +29,8 @@ pub(super) enum ReadFor {
     Client(RequestId),
     /// The mover, by its move.
     Move(u64),
+    /// A body that is cut anew, by its job.
+    Recode(u64),
 }
 
 /// A stripe that is read.
@@ -85,7 +87,7 @@ impl Node {
     ) {
         let version = body.version;
         match (body.place.clone(), reader) {
-            (Place::Inline(_), ReadFor::Move(_)) => panic!("inline bodies have no shards to move"),
+            (Place::Inline(_), ReadFor::Move(_) | ReadFor::Recode(_)) => panic!("inline bodies have no shards to move"),
             (Place::Inline(sealed), ReadFor::Client(client)) => {
                 let work = self.begin_work(Work::OpenInline { client });
                 out.push(Effect::Compute { work, task: Task::OpenInline { version, key, sealed } });
@@ -149,6 +151,7 @@ impl Node {
                     match reader {
                         ReadFor::Client(client) => reply(client, Reply::Stripe(plaintext), out),
                         ReadFor::Move(id) => self.on_move_read(id, plaintext, out),
+                        ReadFor::Recode(id) => self.on_recode_read(id, plaintext, out),
                     }
                     if !damaged.is_empty() {
                         self.on_damage(&body, stripe, &damaged, out);
@@ -205,6 +208,7 @@ impl Node {
             }
             (None, ReadFor::Client(client)) => unavailable(client, why, out),
             (None, ReadFor::Move(id)) => self.fail_move(id, out),
+            (None, ReadFor::Recode(id)) => self.fail_recode(id, out),
         }
     }
 

@@ -226,7 +226,7 @@ impl Node {
                     let wide = match told["wide"].as_u64() {
                         None | Some(0) => String::new(),
                         Some(wide) => {
-                            format!(" ({wide} of them have more shards than the other nodes have drives: add a node)")
+                            format!(" ({wide} of them have more shards than there are other nodes, and are cut anew)")
                         }
                     };
                     let seconds = began.elapsed().as_secs();

@@ -28,9 +28,10 @@ pub(super) fn status(document: &Value) -> String {
     columns(&mut text, &rows);
     let _ = writeln!(
         text,
-        "\nshards moved {}, repaired {}, failed {}, waiting {}, stuck {} (by this node, since its start)",
+        "\nshards moved {}, repaired {}; objects cut anew {}; failed {}, waiting {}, stuck {} (by this node, since its start)",
         shown(&cluster["moved"]),
         shown(&cluster["repaired"]),
+        shown(&cluster["recoded"]),
         shown(&cluster["failed"]),
         shown(&cluster["waiting"]),
         shown(&cluster["stuck"])
@@ -129,7 +130,7 @@ mod tests {
         let document = json!({
             "name": "node1",
             "cluster": {
-                "id": "c1", "topology_epoch": 3, "placement_epoch": 2, "moved": 1, "repaired": 0, "failed": 0,
+                "id": "c1", "topology_epoch": 3, "placement_epoch": 2, "moved": 1, "repaired": 0, "recoded": 3, "failed": 0,
                 "waiting": 9, "stuck": 0,
                 "scrub": { "shards": 70, "bytes": 7, "damaged": 2, "passes": 1, "suspects": 0 }, "nodes": [node("node1", true, false), node("node-the-second", false, true)],
             },
@@ -149,7 +150,7 @@ GROUP   LEADER  VOTERS                 LEARNERS  TERM  COMMIT  APPLIED
 region  node1   node1,node-the-second  -         4     17      16
 global  nobody  -                      -         4     -       -
 
-shards moved 1, repaired 0, failed 0, waiting 9, stuck 0 (by this node, since its start)
+shards moved 1, repaired 0; objects cut anew 3; failed 0, waiting 9, stuck 0 (by this node, since its start)
 searched for damage: 1 passes, 70 shards read, 2 found damaged, 0 bodies not whole again yet
 ";
         assert_eq!(status(&document), expected);

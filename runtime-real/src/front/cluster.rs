@@ -211,7 +211,7 @@ async fn set_draining(doors: &Doors, request: Request<Body>) -> Result<Response,
 }
 
 /// `GET /-/drain?node=NAME`: whether the node drains, how many bodies name a drive of it, and how many of those have more
-/// shards than the other nodes have drives, so that they stay until another node joins.
+/// shards than there are other nodes, so that they are cut anew.
 pub(super) async fn drained(State(doors): State<Doors>, request: Request<Body>) -> Response {
     named(count_held(&doors, request).await.unwrap_or_else(|response| *response), "drained")
 }

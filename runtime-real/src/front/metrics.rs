@@ -185,6 +185,7 @@ fn render_cluster(text: &mut String, node: &Status, peers: &BTreeMap<NodeId, Fig
     for (name, kind, help, value) in [
         ("anvil_shards_moved_total", "counter", "Slots of bodies moved to another drive.", moved.moved),
         ("anvil_shards_repaired_total", "counter", "Slots of bodies written anew in their place.", moved.repaired),
+        ("anvil_bodies_recoded_total", "counter", "Bodies cut anew for another profile.", moved.recoded),
         ("anvil_moves_failed_total", "counter", "Attempts to move or repair that failed.", moved.failed),
         ("anvil_moves_waiting", "gauge", "Bodies that wait to be moved or repaired, or are.", moved.waiting),
         ("anvil_moves_stuck", "gauge", "Bodies out of place with no place to go.", moved.stuck),

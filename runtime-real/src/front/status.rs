@@ -153,6 +153,7 @@ fn cluster_document(status: &Status, cluster: Option<u128>, peers: &BTreeMap<Nod
         "placement_epoch": status.placement,
         "moved": status.moved.moved,
         "repaired": status.moved.repaired,
+        "recoded": status.moved.recoded,
         "failed": status.moved.failed,
         "waiting": status.moved.waiting,
         "stuck": status.moved.stuck,

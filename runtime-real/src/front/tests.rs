@@ -149,7 +149,7 @@ fn status() -> Status {
         undecided: 3,
         topology: topology(),
         placement: 4,
-        moved: Moved { moved: 5, repaired: 6, failed: 7, waiting: 8, stuck: 9 },
+        moved: Moved { moved: 5, repaired: 6, recoded: 4, failed: 7, waiting: 8, stuck: 9 },
         scrubbed: Default::default(),
         doubtful: vec![NodeId(3)],
     }

@@ -56,6 +56,8 @@ pub struct StartOptions {
     pub log_segment_bytes: u64,
     /// Bytes of an extent of the shard store.
     pub extent_bytes: u64,
+    /// See [`Config::recode_after`].
+    pub recode_after: Duration,
     /// How the node searches its drives for damage; `None` for not at all.
     pub scrub: Option<ScrubPace>,
     /// How the node speaks with others. Without it the node is alone.
@@ -68,6 +70,7 @@ impl Default for StartOptions {
             state_cache_bytes: 24 << 20,
             log_segment_bytes: 16 << 20,
             extent_bytes: 64 << 20,
+            recode_after: Duration::from_secs(600),
             scrub: None,
             network: None,
         }
@@ -208,6 +211,7 @@ fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
         swim: network.map(|_| swim::Config::lan(directory.node)),
         hedge_after: Duration::from_millis(100),
         moves_max: 4,
+        recode_after: options.recode_after,
         scrub: options.scrub,
         steward_interval: Some(Duration::from_secs(1)),
         voter_patience: Duration::from_secs(60),

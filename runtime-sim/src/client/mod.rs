@@ -105,8 +105,8 @@ pub trait Client: Debug {
         false
     }
 
-    /// Shards that the objects which were found should have.
-    fn shards_seen(&self) -> u64 {
-        0
+    /// What the objects that were found should have.
+    fn found(&self) -> reader::Found {
+        reader::Found::default()
     }
 }

@@ -25,6 +25,8 @@ pub struct ObjectHabits {
     pub think_micros: u64,
     /// How long an answer is waited for.
     pub patience_micros: u64,
+    /// Smallest body; where it is the largest too, shards of different versions differ in nothing but their bytes.
+    pub size_min: u64,
     /// Largest body, but for the few that span stripes.
     pub size_max: u64,
     /// Bodies of more than one stripe.
@@ -176,7 +178,8 @@ impl ObjectClient {
     fn begin_put(&mut self, key: u64, write: WriteId, when: When, desk: &mut Desk<'_>) -> Step {
         let striped = self.habits.striped && self.chance.below(4) > 0;
         let large = self.chance.hits(self.habits.large_per_million) && striped;
-        let drawn = usize::try_from(self.chance.between(1, self.habits.size_max)).expect("bodies are small");
+        let drawn =
+            usize::try_from(self.chance.between(self.habits.size_min, self.habits.size_max)).expect("bodies are small");
         let size = if large {
             STRIPE_SIZE + drawn
         } else if striped {

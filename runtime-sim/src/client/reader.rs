@@ -12,7 +12,7 @@ use anvil_core::state::{Object, Place, Query, QueryAnswer, Refusal};
 use anvil_core::stripe::STRIPE_SIZE;
 use anvil_core::types::{GroupId, NodeId, RequestId};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,7 @@ pub struct Reader {
     under_way: Option<UnderWay>,
     target: Option<u64>,
     token: u64,
-    /// Shards that the objects found should have, over all drives.
-    shards: u64,
+    found: Found,
 }
 
 #[derive(Debug)]
@@ -44,7 +43,16 @@ struct UnderWay {
 #[derive(Debug)]
 enum Step {
     Asked { request: RequestId },
-    Reading { open: RequestId, write: WriteId, body: Bytes, shards: u64, waiting: BTreeMap<RequestId, u32> },
+    Reading { open: RequestId, write: WriteId, body: Bytes, found: Found, waiting: BTreeMap<RequestId, u32> },
+}
+
+/// What all the objects that were found should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Shards, over all drives.
+    pub shards: u64,
+    /// The profiles of their bodies: data and parity.
+    pub profiles: BTreeSet<(u8, u8)>,
 }
 
 /// How long one attempt is waited for.
@@ -55,7 +63,7 @@ impl Reader {
     pub fn new(seed: u64, keys: u64, objects: u64) -> Reader {
         let todo = (0..keys).map(Item::Key).chain((0..objects).map(Item::Object)).collect();
         let chance = Chance::named(seed, "workload reader");
-        Reader { chance, todo, under_way: None, target: None, token: 0, shards: 0 }
+        Reader { chance, todo, under_way: None, target: None, token: 0, found: Found::default() }
     }
 
     fn next(&mut self, desk: &mut Desk<'_>) {
@@ -107,18 +115,20 @@ impl Reader {
             return;
         };
         check_domains(object, desk);
-        let shards = object.bodies.iter().map(|body| match &body.place {
-            Place::Striped { drives, .. } => body.size.div_ceil(STRIPE_SIZE as u64) * drives.len() as u64,
-            Place::Inline(_) => 0,
-        });
-        let shards = shards.sum();
+        let mut found = Found::default();
+        for body in &object.bodies {
+            if let Place::Striped { profile, drives } = &body.place {
+                found.shards += body.size.div_ceil(STRIPE_SIZE as u64) * drives.len() as u64;
+                found.profiles.insert((profile.data, profile.parity));
+            }
+        }
         let mut waiting = BTreeMap::new();
         for (stripe, request) in read_requests(open, object) {
             waiting.insert(desk.send(under_way.node, request), stripe);
         }
         let nothing_to_read = waiting.is_empty();
         let body = Bytes::from(body_of(desk.seed, write, size));
-        under_way.step = Step::Reading { open, write, body, shards, waiting };
+        under_way.step = Step::Reading { open, write, body, found, waiting };
         if nothing_to_read {
             self.end_read(desk);
         }
@@ -126,10 +136,11 @@ impl Reader {
 
     fn end_read(&mut self, desk: &mut Desk<'_>) {
         let Some(under_way) = &self.under_way else { return };
-        let (Step::Reading { open, write, shards, .. }, Item::Object(key)) = (&under_way.step, under_way.item) else {
+        let (Step::Reading { open, write, found, .. }, Item::Object(key)) = (&under_way.step, under_way.item) else {
             return;
         };
-        self.shards += shards;
+        self.found.shards += found.shards;
+        self.found.profiles.extend(&found.profiles);
         desk.send(under_way.node, Request::Close { open: *open });
         self.note_object(key, under_way.call, ObjectOutcome::Found(*write), desk);
     }
@@ -235,7 +246,7 @@ impl Client for Reader {
         self.under_way = None;
     }
 
-    fn shards_seen(&self) -> u64 {
-        self.shards
+    fn found(&self) -> Found {
+        self.found.clone()
     }
 }

@@ -313,6 +313,7 @@ impl Cluster {
             swim: plan.node.swim.then(|| swim::Config::lan(NodeId(node))),
             hedge_after: plan.node.hedge_after,
             moves_max: 2,
+            recode_after: plan.node.recode_after,
             scrub: plan.node.scrub,
             steward_interval: plan.node.steward_interval,
             voter_patience: plan.node.voter_patience,

@@ -4,6 +4,7 @@
 //! - `LIVE-2` After the same time all members of a group have applied the same entries.
 //! - `LIVE-3` A write that is decided in half the time for it is not refused as expired, wherever the clocks were.
 //! - `LIVE-4` All members of a group agree on who is one, with no change left incomplete, after the time of `LIVE-1`.
+//! - `CODE-1` Where nodes came and went, every body has the profile of the cluster in the end.
 //! - `HEAL-1` When the scrub of every node has found nothing any more, any `m` failure domains may lose all their shards, and everything
 //!   is still read.
 //! - `LEAK-1` On nodes without damage, no shard remains that no object names, once its preparation has expired; where shards
@@ -12,16 +13,19 @@
 use super::cluster::{Cluster, Item, Outcome};
 use super::machine::{Tenant, lock};
 use super::process::{Done, Sight, Turn};
+use crate::chance::Chance;
 use crate::check::Complaint;
 use crate::check::canonical::{CanonicalLog, Replica};
 use crate::client::builder::{Builder, Step};
 use crate::client::keys::KeyClient;
 use crate::client::objects::{ObjectClient, ObjectHabits};
 use crate::client::operator::Operator;
-use crate::client::reader::Reader;
+use crate::client::reader::{Found, Reader};
 use crate::world::{MILLIS, SECONDS};
 use anvil_core::node::GroupStatus;
 use anvil_core::raft::Role;
+use anvil_core::stripe::Profile;
+use anvil_core::topology::Topology;
 use anvil_core::types::{GroupId, LogPosition, NodeId};
 
 /// How long a healed cluster may take.
@@ -30,6 +34,8 @@ const HEALING_MICROS: u64 = 60 * SECONDS;
 const WRITES_AGAIN: u32 = 12;
 /// How long the last command that arrives may take to be carried out.
 const LATE_MICROS: u64 = SECONDS;
+/// How often objects are read again while what the nodes hold does not fit to them.
+const READ_AGAIN_MICROS: u64 = 3 * SECONDS;
 
 impl Cluster {
     pub(super) async fn live_through(&mut self) -> Outcome {
@@ -43,8 +49,8 @@ impl Cluster {
         self.heal().await?;
         self.wind_down().await?;
         self.write_again().await?;
-        let shards = self.read_everything().await?;
-        self.settle(shards).await?;
+        let found = self.read_everything().await?;
+        self.settle(found).await?;
         self.lose_the_rest().await?;
         self.undecided += self.histories.keys.check()?;
         self.undecided += self.histories.objects.check()?;
@@ -166,7 +172,7 @@ impl Cluster {
     }
 
     /// `LIVE-1`. Returns how many shards the objects found should have.
-    async fn read_everything(&mut self) -> Result<Option<u64>, Complaint> {
+    async fn read_everything(&mut self) -> Result<Option<Found>, Complaint> {
         let keys = self.plan.key_clients.iter().map(|habits| habits.keys).max().unwrap_or(0);
         let objects = self.plan.object_clients.iter().map(|habits| habits.objects).max().unwrap_or(0);
         let number = self.clients.len();
@@ -178,26 +184,32 @@ impl Cluster {
             let what = format!("reading everything did not end in {} s", HEALING_MICROS / SECONDS);
             return Err(Complaint::new("a healed cluster answers", what));
         }
-        let shards = self.clients[number].shards_seen();
-        Ok((objects > 0).then_some(shards))
+        let found = self.clients[number].found();
+        Ok((objects > 0).then_some(found))
     }
 
     /// `LIVE-2`, `LIVE-4` and `LEAK-1`.
-    async fn settle(&mut self, shards: Option<u64>) -> Outcome {
+    async fn settle(&mut self, found: Option<Found>) -> Outcome {
         // Time passes, to the latest that any clock ever claimed: until then what a hasty clock prepared is kept.
         let offset_ms = self.offset_ms_max();
         for machine in self.machines.values_mut() {
             machine.clock.set_offset(offset_ms);
         }
         let leaks_are_watched = !self.plan.damage.shards && !self.plan.damage.treachery;
-        let expected = shards.filter(|_| leaks_are_watched && !self.plan.damage.logs);
+        let mut expected = found.filter(|_| leaks_are_watched && !self.plan.damage.logs);
+        let mut read_again = self.now.after(READ_AGAIN_MICROS);
         let end = self.now.after(HEALING_MICROS + 2 * micros(self.plan.node.prepare_ttl));
         let mut unsettled = String::from("nobody runs");
         while self.now < end {
             let next = self.now.after(250 * MILLIS);
             self.run_until(next, |_| false).await?;
             let sights = self.look().await?;
-            match settled(&sights, expected, self.plan.building_micros.is_some()) {
+            // Bodies that are cut anew have other shards than when they were read.
+            if self.plan.node.steward_interval.is_some() && self.now >= read_again && expected.is_some() {
+                expected = self.read_everything().await?;
+                read_again = self.now.after(READ_AGAIN_MICROS);
+            }
+            match settled(&sights, expected.as_ref(), self.plan.building_micros.is_some()) {
                 Ok(()) => {
                     let replicas: Vec<Replica> = sights.iter().flat_map(replicas).collect();
                     return CanonicalLog::check_rows(&replicas);
@@ -210,15 +222,16 @@ impl Cluster {
 
     /// `HEAL-1`
     async fn lose_the_rest(&mut self) -> Outcome {
-        // Bodies that were written while a growing cluster was smaller keep the profile of that time.
-        let is_redundant = self.atlas.shards_are_redundant() && self.plan.building_micros.is_none();
+        let is_redundant = self.atlas.shards_are_redundant() || self.plan.building_micros.is_some();
         let scrubs = self.plan.node.scrub.is_some() && !self.plan.damage.logs;
         if !is_redundant || !scrubs || self.plan.object_clients.is_empty() {
             return Ok(());
         }
-        // The pass that is under way may have gone past what was damaged since.
+        // The pass that is under way may have gone past what was damaged since. A node that was removed asks nobody any more.
+        let members = serving(&self.look().await?);
         let passed = |sights: &[(u64, Sight)]| -> Vec<u64> {
-            sights.iter().map(|(_, sight)| sight.status.scrubbed.clean_passes).collect()
+            let of_members = sights.iter().filter(|(node, _)| members.contains(node));
+            of_members.map(|(_, sight)| sight.status.scrubbed.clean_passes).collect()
         };
         let wanted = passed(&self.look().await?);
         let end = self.now.after(2 * HEALING_MICROS);
@@ -231,11 +244,25 @@ impl Cluster {
             let next = self.now.after(250 * MILLIS);
             self.run_until(next, |_| false).await?;
         }
-        for (node, local) in self.atlas.draw_loss() {
+        let sights = self.look().await?;
+        for (node, local) in self.draw_loss(&sights) {
             self.note(format_args!("n{node} drive {local}"), format_args!("loses all its shards"));
             self.machine(node).disk(local).lose_extents();
         }
         self.read_everything().await.map(drop)
+    }
+
+    /// Drives of as many failure domains as may be lost: drives of a lone node, or else all of a node that belongs to the cluster.
+    fn draw_loss(&self, sights: &[(u64, Sight)]) -> Vec<(u64, u32)> {
+        let serving = serving(sights);
+        let drives = 0..self.plan.drives;
+        let mut domains: Vec<Vec<(u64, u32)>> = match serving[..] {
+            [node] => drives.map(|local| vec![(node, local)]).collect(),
+            _ => serving.iter().map(|node| drives.clone().map(|local| (*node, local)).collect()).collect(),
+        };
+        Chance::named(self.plan.seed, "loss").shuffle(&mut domains);
+        let parity = Profile::for_drives(domains.len()).parity;
+        domains.into_iter().take(usize::from(parity)).flatten().collect()
     }
 
     /// Whether a clock was ever so far ahead that a preparation expires early (`LIVE-3`).
@@ -277,8 +304,14 @@ impl Cluster {
     }
 }
 
+/// The nodes that belong to the cluster and are not about to leave it.
+fn serving(sights: &[(u64, Sight)]) -> Vec<u64> {
+    let latest = sights.iter().map(|(_, sight)| &sight.status.topology).max_by_key(|topology| topology.epoch);
+    latest.into_iter().flat_map(Topology::serving).map(|(node, _)| node.0).collect()
+}
+
 /// Whether the members of each group that run have a leader, agree with it, and hold no shard too many.
-fn settled(sights: &[(u64, Sight)], expected_shards: Option<u64>, moves: bool) -> Result<(), String> {
+fn settled(sights: &[(u64, Sight)], expected: Option<&Found>, moves: bool) -> Result<(), String> {
     let Some((_, first)) = sights.first() else { return Err("nobody runs".to_string()) };
     for group in first.status.groups.iter().map(|status| status.group) {
         let of_group = |sight: &Sight| sight.status.groups.iter().find(|of| of.group == group).cloned();
@@ -286,7 +319,7 @@ fn settled(sights: &[(u64, Sight)], expected_shards: Option<u64>, moves: bool) -
             sights.iter().filter_map(|(node, sight)| Some((*node, of_group(sight)?))).collect();
         agree(group, &seen)?;
     }
-    if let Some(expected) = expected_shards {
+    if let Some(Found { shards: expected, profiles }) = expected {
         // Who is about to leave holds nothing, once everything has found its place. What is left on a node that has left (a copy
         // by one who had not heard of it yet) is out of everybody's reach, and counts for nothing.
         let latest = sights.iter().map(|(_, sight)| &sight.status.topology).max_by_key(|topology| topology.epoch);
@@ -300,12 +333,18 @@ fn settled(sights: &[(u64, Sight)], expected_shards: Option<u64>, moves: bool) -
             return Err(format!("node {node} is about to leave, and still holds shards"));
         }
         // A copy that a failed move left beside a shard of the same version goes with the version only.
-        let is_exact = if moves { held >= expected } else { held == expected };
+        let is_exact = if moves { held >= *expected } else { held == *expected };
         if undecided > 0 || !is_exact {
             let each: Vec<(u64, u64)> = sights.iter().map(|(node, sight)| (*node, held_by(sight))).collect();
             return Err(format!(
                 "the nodes hold {held} shards ({each:?}), {undecided} versions undecided; all objects have {expected} shards"
             ));
+        }
+        // CODE-1
+        let profile = latest.map(|topology| Profile::for_drives(topology.serving().count()));
+        let profile = profile.map(|profile| (profile.data, profile.parity)).filter(|_| moves);
+        if let Some(profile) = profile.filter(|profile| profiles.iter().any(|other| other != profile)) {
+            return Err(format!("bodies have the profiles {profiles:?}, where the cluster has {profile:?}"));
         }
     }
     Ok(())

@@ -119,6 +119,8 @@ pub struct NodePlan {
     pub swim: bool,
     /// See `node::Config::hedge_after`.
     pub hedge_after: Duration,
+    /// See `node::Config::recode_after`.
+    pub recode_after: Duration,
     /// See `node::Config::scrub`.
     pub scrub: Option<ScrubPace>,
     /// See `node::Config::steward_interval`.

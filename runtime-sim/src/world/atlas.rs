@@ -20,9 +20,6 @@ use std::collections::BTreeSet;
 pub struct Atlas {
     /// How many failure domains may lose shards.
     parity: u32,
-    /// All drives, by their domain: one of a lone node, or else all of a node.
-    domains: Vec<Vec<(u64, u32)>>,
-    chance: Chance,
     /// Drives whose shards may be damaged: a node, and which of its drives.
     weak_drives: BTreeSet<(u64, u32)>,
     /// Nodes whose log may be damaged: a minority.
@@ -72,7 +69,6 @@ impl Atlas {
     pub fn new(seed: u64, nodes: &[u64], drives: u32, parity: u32) -> Atlas {
         let mut chance = Chance::named(seed, "atlas");
         let all: Vec<(u64, u32)> = nodes.iter().flat_map(|node| (0..drives).map(|local| (*node, local))).collect();
-        let all_drives = all.clone();
         let weak_drives = if parity == 0 {
             all.into_iter().collect()
         } else if let [node] = nodes {
@@ -90,11 +86,7 @@ impl Atlas {
         chance.shuffle(&mut shuffled);
         let minority = (nodes.len() - 1) / 2;
         let weak_logs = shuffled.into_iter().take(minority).collect();
-        let domains = match nodes {
-            [_] => all_drives.iter().map(|drive| vec![*drive]).collect(),
-            _ => nodes.iter().map(|node| all_drives.iter().copied().filter(|(of, _)| of == node).collect()).collect(),
-        };
-        Atlas { parity, domains, chance, weak_drives, weak_logs, damaged_logs: BTreeSet::new(), damaged_shards: false }
+        Atlas { parity, weak_drives, weak_logs, damaged_logs: BTreeSet::new(), damaged_shards: false }
     }
 
     /// Whether the loss of every weak drive still leaves each version readable (`ATLAS-1`).
@@ -114,13 +106,6 @@ impl Atlas {
         self.damaged_shards = true;
         let kinds = [DamageKind::Rot, DamageKind::UnreadableSector, DamageKind::ForeignSector];
         Target::Shards { node, local, kind: *chance.pick(&kinds) }
-    }
-
-    /// Drives whose shards may all be lost at once when nothing else is damaged any more: those of `m` failure domains.
-    pub fn draw_loss(&mut self) -> Vec<(u64, u32)> {
-        let mut domains = self.domains.clone();
-        self.chance.shuffle(&mut domains);
-        domains.into_iter().take(self.parity as usize).flatten().collect()
     }
 
     /// Draws damage to the log of `node`, which is down, if that node's log may be damaged (`ATLAS-2`).

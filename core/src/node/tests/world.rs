@@ -102,6 +102,7 @@ fn config(profile: Profile) -> Config {
         swim: None,
         hedge_after: Duration::from_millis(50),
         moves_max: 2,
+        recode_after: Duration::ZERO,
         scrub: None,
         steward_interval: None,
         voter_patience: Duration::from_secs(30),

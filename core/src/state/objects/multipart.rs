@@ -125,7 +125,9 @@ pub fn decide_part(rows: &PutPartRows, part: &PutPart<'_>, moment: Moment) -> Re
         }
         Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. }) => return Ok(Changes::answer(answer)),
         Some(VersionUse::Void { .. }) => return Err(Refusal::Expired), // SWEEP-1
-        Some(VersionUse::Part { .. } | VersionUse::Recoded { .. } | VersionUse::Object(_) | VersionUse::Upload(_)) => return Err(used_elsewhere()),
+        Some(VersionUse::Part { .. } | VersionUse::Recoded { .. } | VersionUse::Object(_) | VersionUse::Upload(_)) => {
+            return Err(used_elsewhere());
+        }
     }
     if rows.upload.is_none() {
         return Err(Refusal::NoSuchUpload); // UPLOAD-1

@@ -62,9 +62,7 @@ pub fn decide(rows: &PutRows, put: &Put<'_>, moment: Moment) -> Result<Changes, 
         Some(VersionUse::Object(object)) if object == put.object => return Ok(Changes::answer(answer)),
         Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. }) => return Ok(Changes::answer(answer)),
         Some(VersionUse::Void { .. }) => return Err(Refusal::Expired), // SWEEP-1
-        Some(
-            VersionUse::Object(_) | VersionUse::Upload(_) | VersionUse::Part { .. } | VersionUse::Recoded { .. },
-        ) => {
+        Some(VersionUse::Object(_) | VersionUse::Upload(_) | VersionUse::Part { .. } | VersionUse::Recoded { .. }) => {
             return Err(Refusal::Invalid("the version is used for something else".to_string()));
         }
     }

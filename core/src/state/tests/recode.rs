@@ -85,7 +85,10 @@ fn the_object_stays_and_its_bytes_lie_elsewhere() {
     assert_eq!((bodies(&replica), body_of(&replica, 1)), (vec![], None));
     assert_eq!(reclaim_all(&mut replica, 101), [(3, (0..3).map(DriveId).collect())]);
     for (version, body) in [(1, striped(1, 9)), (2, wide(2, 9)), (3, striped(3, 9))] {
-        assert!(matches!(replica.object(102, put("a", body, 1, 500)), Answer::Put { .. }), "STATE-6: {version} is past");
+        assert!(
+            matches!(replica.object(102, put("a", body, 1, 500)), Answer::Put { .. }),
+            "STATE-6: {version} is past"
+        );
         assert_eq!(replica.version("a"), None);
     }
 }
