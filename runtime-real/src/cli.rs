@@ -97,7 +97,7 @@ pub struct ServeArgs {
     /// Minutes that a cluster must have been as it is before objects that were written in another one are cut anew for it.
     #[arg(long, default_value_t = 10, value_name = "MINUTES")]
     pub recode_minutes: u32,
-    /// Days from one search for damaged shards to the next, 0 for none. What is found is made anew from the other drives.
+    /// Days from one search for damaged shards to the next, 0 for none but by `anvil cluster scrub`. What is found is made anew from the other drives.
     #[arg(long, default_value_t = 14, value_name = "DAYS")]
     pub scrub_days: u32,
     /// What the search reads in a second, at most.
@@ -124,11 +124,10 @@ impl ServeArgs {
         Duration::from_secs(60) * self.recode_minutes
     }
 
-    /// How the node searches for damage, if it does.
-    pub fn scrub(&self) -> Option<ScrubPace> {
+    /// How the node searches for damage.
+    pub fn scrub(&self) -> ScrubPace {
         let interval = Duration::from_secs(24 * 3600) * self.scrub_days;
-        let pace = ScrubPace { interval, bytes_per_second: self.scrub_rate as u64 };
-        (self.scrub_days > 0).then_some(pace)
+        ScrubPace { interval: (self.scrub_days > 0).then_some(interval), bytes_per_second: self.scrub_rate as u64 }
     }
 
     /// Refuses what cannot be served.
@@ -137,7 +136,7 @@ impl ServeArgs {
             anyhow::bail!("--id \"{}\": a name has up to 64 letters, digits, '-', '_' and '.'", self.id);
         }
         if self.scrub_rate == 0 {
-            anyhow::bail!("--scrub-rate 0 would never read anything; --scrub-days 0 switches the search off");
+            anyhow::bail!("--scrub-rate 0 would never read anything; --scrub-days 0 searches only when asked to");
         }
         self.check_membership()
     }

@@ -220,6 +220,14 @@ impl Client {
         }
     }
 
+    /// Begins to search the drives of this node for damage now. Returns the state before.
+    pub async fn scrub(&self) -> Result<Status, ClientError> {
+        match self.ask(Request::Scrub).await? {
+            Reply::Status(status) => Ok(status),
+            other => unexpected(&other),
+        }
+    }
+
     /// The node's state.
     pub async fn status(&self) -> Result<Status, ClientError> {
         match self.ask(Request::Status).await? {

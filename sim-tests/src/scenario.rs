@@ -141,7 +141,7 @@ fn node(chance: &mut Chance) -> NodePlan {
         swim: false,
         hedge_after: Duration::from_millis(*chance.pick(&[1, 20, 100])),
         recode_after: Duration::from_millis(*chance.pick(&[0, 1_000])),
-        scrub: None,
+        scrub: ScrubPace { interval: None, bytes_per_second: 1 << 20 },
         steward_interval: None,
         voter_patience: Duration::from_secs(3600),
         segment_size: *chance.pick(&[16 << 10, 64 << 10]),
@@ -324,9 +324,9 @@ fn rot(plan: &mut Plan, chance: &mut Chance) {
     plan.node.scrub = scrub(chance);
 }
 
-fn scrub(chance: &mut Chance) -> Option<ScrubPace> {
-    let interval = Duration::from_millis(*chance.pick(&[500, 3_000]));
-    Some(ScrubPace { interval, bytes_per_second: *chance.pick(&[1 << 20, 100 << 20]) })
+fn scrub(chance: &mut Chance) -> ScrubPace {
+    let interval = Some(Duration::from_millis(*chance.pick(&[500, 3_000])));
+    ScrubPace { interval, bytes_per_second: *chance.pick(&[1 << 20, 100 << 20]) }
 }
 
 fn full(plan: &mut Plan, chance: &mut Chance) {

@@ -102,6 +102,11 @@ impl Node {
             Request::TransferLeader { group, to } => {
                 self.operate(id, group, |id| raft::Event::Transfer { id, to }, out);
             }
+            Request::Scrub => {
+                let status = self.status();
+                self.scrub_now(out);
+                reply(id, Reply::Status(status), out);
+            }
             Request::Status => {
                 let status = self.status();
                 reply(id, Reply::Status(status), out);

@@ -59,8 +59,8 @@ pub struct Config {
     pub moves_max: usize,
     /// How long a cluster must have been as it is before bodies of another profile are cut anew, where they need not be at once.
     pub recode_after: Duration,
-    /// How the node searches its drives for damage. With `None` only readers find it.
-    pub scrub: Option<ScrubPace>,
+    /// How the node searches its drives for damage.
+    pub scrub: ScrubPace,
     /// How often a leader looks after its group's members. With `None` only operators change them.
     pub steward_interval: Option<Duration>,
     /// A voter that is silent for so long is replaced, if there is another node for it.
@@ -74,8 +74,8 @@ pub struct Config {
 /// How often, and how fast, a node reads everything on its drives to find damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrubPace {
-    /// From the beginning of one pass to that of the next.
-    pub interval: Duration,
+    /// From the beginning of one pass to that of the next; `None` for none but those that an operator asks for.
+    pub interval: Option<Duration>,
     /// Bytes of shards that are read in a second, at most, on all drives of the node together. At least 1.
     pub bytes_per_second: u64,
 }

@@ -175,6 +175,7 @@ impl Node {
         let swim = config.swim.clone().map(|config| Swim::new(config, rng.next_u64(), now.time));
         let life = rng.next_u64();
         let first_scrubbed = VersionId(u128::from(rng.next_u64()) << 64);
+        let scrub = Scrubber::new(now.time, first_scrubbed, config.scrub);
         let (mut topology, placement) = boot.topology;
         if topology.nodes.is_empty() {
             // Epoch 0: nobody has committed it.
@@ -207,7 +208,7 @@ impl Node {
             swim,
             steward_due: now.time,
             mover: Mover::new(now.time),
-            scrub: Scrubber::new(now.time, first_scrubbed),
+            scrub,
             writes: BTreeMap::new(),
             alive: BTreeSet::new(),
             opening: BTreeSet::new(),
@@ -263,7 +264,7 @@ impl Node {
         let slow = self.reads.values().filter_map(|reading| reading.slow_at).min();
         let steward = self.config.steward_interval.map(|_| self.steward_due);
         let mover = Some(self.mover.due());
-        let scrub = self.config.scrub.and_then(|_| self.scrub.due());
+        let scrub = self.scrub.due();
         let swim = self.swim.as_ref().and_then(Swim::deadline);
         [swim, rafts, checkpoint, remote, slow, steward, mover, scrub, Some(self.sweep.due())]
             .into_iter()

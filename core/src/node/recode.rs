@@ -61,6 +61,7 @@ impl Node {
                 return;
             }
         };
+        // RECODE-3
         let (version, new_key, wrapped) = self.fresh_body();
         let Some((profile, drives)) = self.place_for_good(version) else {
             self.note_left_over();

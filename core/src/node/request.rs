@@ -49,6 +49,8 @@ pub enum Request {
     ChangeMembership { group: GroupId, change: raft::Change },
     /// Hand the lead of a group to another voter. Reply: `TransferBegun`; whether it succeeds, `Status` tells.
     TransferLeader { group: GroupId, to: NodeId },
+    /// Begin to search this node's drives for damage now, from the first body on. Reply: `Status`, of this moment.
+    Scrub,
     /// Reply: `Status`.
     Status,
 }

@@ -19,6 +19,7 @@
 
 use super::Node;
 use super::clients::{Asker, Work};
+use super::config::ScrubPace;
 use super::event::{Effect, Task};
 use super::objects::TicketUse;
 use super::reading::stripe_length;
@@ -41,6 +42,9 @@ const PAGE: usize = 64;
 
 /// Bodies whose repair waits, above which the scrub waits as well: nothing that it finds shall be forgotten.
 const REPAIRS_MAX: usize = 16;
+
+/// When nothing is due by itself.
+const NEVER: Time = Time(u64::MAX);
 
 /// How often a damaged body is looked at again in one pass.
 const LOOKS_MAX: u32 = 6;
@@ -99,6 +103,8 @@ pub(super) struct Scrubber {
     /// When it goes on, unless it waits for an answer.
     due: Time,
     waits: bool,
+    /// An operator wants a pass of its own.
+    asked: bool,
     /// When the pass began, and whether it began with the first body.
     began: Time,
     whole: bool,
@@ -117,10 +123,11 @@ pub(super) struct Scrubber {
 
 impl Scrubber {
     /// The first pass goes from `after` to the end.
-    pub(super) fn new(now: Time, after: VersionId) -> Scrubber {
+    pub(super) fn new(now: Time, after: VersionId, pace: ScrubPace) -> Scrubber {
         Scrubber {
-            due: now,
+            due: if pace.interval.is_some() { now } else { NEVER },
             waits: false,
+            asked: false,
             began: now,
             whole: false,
             after: Some(after),
@@ -143,15 +150,29 @@ impl Scrubber {
         Scrubbed { suspects: (self.suspects.len() + self.again.len()) as u64, ..self.figures }
     }
 
+    /// A whole pass, from now on.
+    fn begin_again(&mut self, now: Time) {
+        (self.asked, self.due, self.began, self.whole) = (false, now, now, true);
+        (self.after, self.at_end, self.walk, self.looks) = (None, false, None, 0);
+        self.page.clear();
+        self.suspects.clear();
+        self.again.clear();
+        self.damaged_before = self.figures.damaged;
+    }
+
     /// Everything was looked at, and what was damaged as often as it is in this pass.
-    fn end_pass(&mut self, now: Time, interval: Duration) {
+    fn end_pass(&mut self, now: Time, interval: Option<Duration>) {
         self.again.clear();
         if self.whole {
             self.figures.passes += 1;
             self.figures.clean_passes += u64::from(self.figures.damaged == self.damaged_before);
         }
         // SCRUB-2
-        self.due = if self.whole { now.max(self.began.after(interval)) } else { now };
+        self.due = match interval {
+            None => NEVER,
+            Some(interval) if self.whole => now.max(self.began.after(interval)),
+            Some(_) => now,
+        };
         (self.began, self.whole, self.after, self.at_end) = (self.due, true, None, false);
         (self.looks, self.damaged_before) = (0, self.figures.damaged);
     }
@@ -160,7 +181,10 @@ impl Scrubber {
 impl Node {
     /// Goes on until there is something to wait for.
     pub(super) fn scrub(&mut self, out: &mut Vec<Effect>) {
-        let Some(pace) = self.config.scrub else { return };
+        let pace = self.config.scrub;
+        if self.scrub.asked && !self.scrub.waits {
+            self.scrub.begin_again(self.now.time);
+        }
         while !self.scrub.waits && self.scrub.due <= self.now.time {
             if self.mover.repairs_waiting() >= REPAIRS_MAX {
                 self.pause_scrub(self.config.sweep_interval);
@@ -189,6 +213,12 @@ impl Node {
                 self.scrub.end_pass(self.now.time, pace.interval);
             }
         }
+    }
+
+    /// An operator does not want to wait for the next pass.
+    pub(super) fn scrub_now(&mut self, out: &mut Vec<Effect>) {
+        self.scrub.asked = true;
+        self.scrub(out);
     }
 
     fn pause_scrub(&mut self, pause: Duration) {
@@ -247,7 +277,7 @@ impl Node {
         self.scrub.figures.shards += 1;
         match record {
             Ok(Some(record)) => {
-                let pace = self.config.scrub.map_or(u64::MAX, |pace| pace.bytes_per_second.max(1));
+                let pace = self.config.scrub.bytes_per_second.max(1);
                 self.scrub.figures.bytes += record.len() as u64;
                 // SCRUB-2
                 self.pause_scrub(Duration::from_micros((record.len() as u64).saturating_mul(1_000_000) / pace));

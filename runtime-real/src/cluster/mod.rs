@@ -42,6 +42,7 @@ Examples:
       --peers 127.0.0.1:8000
   anvil cluster drain node3 && anvil cluster remove node3    a node leaves
   anvil cluster remove node3 --force                         a dead node leaves; what it held is rebuilt from the others
+  anvil cluster scrub                                        read every shard of this node, and repair what is damaged
   anvil cluster transfer-leader region node2
 
 --endpoint is the --http-port of any node. A node that listens beyond loopback wants the secret access key, as --bearer or
@@ -96,6 +97,12 @@ enum What {
     Undrain {
         /// The node's name.
         node: String,
+    },
+    /// Search the drives of the node that is asked for damage now, and wait until everything was read and repaired.
+    Scrub {
+        /// Do not wait.
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Hand the lead of a group to another of its voters. Ask the node that leads.
     TransferLeader {
@@ -165,6 +172,19 @@ pub async fn operate(args: ClusterArgs) -> anyhow::Result<()> {
         }
         What::Undrain { node: name } => {
             node.change(&format!("/-/drain?node={}&undo=true", encoded(&name))).await.map(|_| ())
+        }
+        What::Scrub { no_wait } => {
+            let began = node.change("/-/scrub").await?;
+            if no_wait {
+                return Ok(());
+            }
+            tokio::select! {
+                scrubbed = node.wait_until_scrubbed(&began) => scrubbed,
+                _ = tokio::signal::ctrl_c() => {
+                    end_line();
+                    bail!("stopped waiting; the search goes on, as `anvil cluster status` shows")
+                }
+            }
         }
         What::TransferLeader { group, node: name } => {
             node.change(&format!("/-/transfer-leader?group={}&to={}", group.name(), encoded(&name))).await?;
@@ -242,6 +262,33 @@ impl Node {
                     }
                 }
             }
+            tokio::time::sleep(DRAIN_INTERVAL).await;
+        }
+    }
+
+    async fn wait_until_scrubbed(&mut self, began: &Value) -> anyhow::Result<()> {
+        let before = began["passes"].as_u64().context("the node does not say how many searches have ended")?;
+        let held = |status: &Value| -> u64 {
+            let drives = status["drives"].as_array().map_or(&[][..], Vec::as_slice);
+            drives.iter().filter_map(|drive| drive["shards"].as_u64()).sum()
+        };
+        let mut first = None;
+        loop {
+            let status = document(&self.ask(Method::GET, "/status").await?)?;
+            let scrub = &status["cluster"]["scrub"];
+            let figure = |name: &str| scrub[name].as_u64().unwrap_or(0);
+            let (shards, damaged) = *first.get_or_insert((figure("shards"), figure("damaged")));
+            let (shards, damaged) = (figure("shards") - shards, figure("damaged") - damaged);
+            if figure("passes") > before {
+                end_line();
+                say(&format!("{shards} shards were read since, and {damaged} found damaged or missing"));
+                return Ok(());
+            }
+            let suspects = figure("suspects");
+            progress(&format!(
+                "{shards} of about {} shards read, {damaged} found damaged, {suspects} objects and parts not whole again yet",
+                held(&status)
+            ));
             tokio::time::sleep(DRAIN_INTERVAL).await;
         }
     }

@@ -226,6 +226,14 @@ async fn count_held(doors: &Doors, request: Request<Body>) -> Result<Response, E
     Ok(document(StatusCode::OK, &told))
 }
 
+/// `POST /-/scrub`: this node searches its drives for damage, now. Tells how many searches had ended before.
+pub(super) async fn scrub(State(doors): State<Doors>) -> Response {
+    match doors.client.scrub().await {
+        Ok(before) => document(StatusCode::ACCEPTED, &json!({ "passes": before.scrubbed.passes })),
+        Err(error) => *refused(error, &Topology::default()),
+    }
+}
+
 /// `POST /-/transfer-leader?group=global|region&to=NAME`, at the node that leads.
 pub(super) async fn transfer_leader(State(doors): State<Doors>, request: Request<Body>) -> Response {
     named(transfer(&doors, request).await.unwrap_or_else(|response| *response), "transfer_leader")

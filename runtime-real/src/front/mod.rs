@@ -76,6 +76,7 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings, clus
         .route("/-/metrics", get(status::metrics))
         .route("/-/session", post(kv::open_session))
         .route("/-/drain", get(cluster::drained).post(cluster::drain))
+        .route("/-/scrub", post(cluster::scrub))
         .route("/-/transfer-leader", post(cluster::transfer_leader))
         .layer(middleware::from_fn_with_state(guard.clone(), admin::check));
     let s3 = S3Door::new(client, credentials, settings.region);

@@ -58,8 +58,8 @@ pub struct StartOptions {
     pub extent_bytes: u64,
     /// See [`Config::recode_after`].
     pub recode_after: Duration,
-    /// How the node searches its drives for damage; `None` for not at all.
-    pub scrub: Option<ScrubPace>,
+    /// How the node searches its drives for damage.
+    pub scrub: ScrubPace,
     /// How the node speaks with others. Without it the node is alone.
     pub network: Option<Network>,
 }
@@ -71,7 +71,7 @@ impl Default for StartOptions {
             log_segment_bytes: 16 << 20,
             extent_bytes: 64 << 20,
             recode_after: Duration::from_secs(600),
-            scrub: None,
+            scrub: ScrubPace { interval: None, bytes_per_second: 8 << 20 },
             network: None,
         }
     }

@@ -138,7 +138,7 @@ impl ModelNode {
                 | QueryAnswer::Body(_) => panic!("an object was asked for"),
             },
             Request::ReadStripe { open, body, stripe } => self.read(open, body, stripe),
-            Request::Status => Reply::Status(Status {
+            Request::Scrub | Request::Status => Reply::Status(Status {
                 node: NodeId(1),
                 groups: Vec::new(),
                 drives: Vec::new(),

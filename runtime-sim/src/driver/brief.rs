@@ -106,6 +106,7 @@ fn brief_request(f: &mut fmt::Formatter<'_>, request: &anvil_core::node::Request
         | Request::Close { .. }
         | Request::ChangeMembership { .. }
         | Request::TransferLeader { .. }
+        | Request::Scrub
         | Request::Status => write!(f, "{request:?}"),
     }
 }

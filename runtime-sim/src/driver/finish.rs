@@ -223,7 +223,7 @@ impl Cluster {
     /// `HEAL-1`
     async fn lose_the_rest(&mut self) -> Outcome {
         let is_redundant = self.atlas.shards_are_redundant() || self.plan.building_micros.is_some();
-        let scrubs = self.plan.node.scrub.is_some() && !self.plan.damage.logs;
+        let scrubs = self.plan.node.scrub.interval.is_some() && !self.plan.damage.logs;
         if !is_redundant || !scrubs || self.plan.object_clients.is_empty() {
             return Ok(());
         }

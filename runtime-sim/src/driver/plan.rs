@@ -122,7 +122,7 @@ pub struct NodePlan {
     /// See `node::Config::recode_after`.
     pub recode_after: Duration,
     /// See `node::Config::scrub`.
-    pub scrub: Option<ScrubPace>,
+    pub scrub: ScrubPace,
     /// See `node::Config::steward_interval`.
     pub steward_interval: Option<Duration>,
     /// See `node::Config::voter_patience`.

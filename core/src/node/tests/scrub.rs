@@ -6,7 +6,7 @@ use crate::node::config::ScrubPace;
 use core::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const PACE: ScrubPace = ScrubPace { interval: DAY, bytes_per_second: 1 << 20 };
+const PACE: ScrubPace = ScrubPace { interval: Some(DAY), bytes_per_second: 1 << 20 };
 
 #[test]
 fn what_nobody_reads_is_made_anew_before_the_next_drive_goes() {
@@ -85,4 +85,21 @@ fn a_body_that_was_given_up_meanwhile_is_not_made_anew() {
     world.release();
     world.pass(Duration::from_secs(60));
     assert_eq!((world.shards(), world.status().moved.repaired), (0, 0));
+}
+
+#[test]
+fn an_operator_does_not_wait_for_the_next_pass() {
+    let mut world = World::with_scrub(THREE, ScrubPace { interval: None, ..PACE });
+    world.put("a", &text(1, SMALL));
+    world.lose_drive(DriveId(1));
+    let mut world = world.crash();
+    world.pass(2 * DAY);
+    assert_eq!(world.status().scrubbed.shards, 0, "nothing is read by itself");
+    let Reply::Status(before) = world.ask(Request::Scrub) else { panic!("it says what there was") };
+    assert_eq!(before.scrubbed.shards, 0);
+    world.pass(Duration::from_secs(60));
+    let status = world.status();
+    assert_eq!((status.scrubbed.passes, status.scrubbed.damaged, status.moved.repaired), (1, 1, 1));
+    world.pass(2 * DAY);
+    assert_eq!(world.status().scrubbed.passes, 1);
 }

@@ -103,7 +103,7 @@ fn config(profile: Profile) -> Config {
         hedge_after: Duration::from_millis(50),
         moves_max: 2,
         recode_after: Duration::ZERO,
-        scrub: None,
+        scrub: ScrubPace { interval: None, bytes_per_second: 8 << 20 },
         steward_interval: None,
         voter_patience: Duration::from_secs(30),
         pin_patience: Duration::from_secs(600),
@@ -119,7 +119,7 @@ impl World {
 
     /// The same, which looks for damage.
     pub(super) fn with_scrub(profile: Profile, pace: ScrubPace) -> World {
-        World::with(Config { scrub: Some(pace), ..config(profile) })
+        World::with(Config { scrub: pace, ..config(profile) })
     }
 
     #[cfg(debug_assertions)]
