@@ -138,6 +138,7 @@ fn node(chance: &mut Chance) -> NodePlan {
         sweep_interval: Duration::from_millis(*chance.pick(&[100, 500])),
         forward_patience: Duration::from_millis(*chance.pick(&[0, 300, 1_000])),
         peer_timeout: Duration::from_millis(*chance.pick(&[200, 1_000])),
+        peer_bytes_max: *chance.pick(&[2 << 20, 64 << 20]),
         swim: false,
         hedge_after: Duration::from_millis(*chance.pick(&[1, 20, 100])),
         recode_after: Duration::from_millis(*chance.pick(&[0, 1_000])),

@@ -51,6 +51,8 @@ pub struct Config {
     pub forward_patience: Duration,
     /// How long a drive of another node may take to answer.
     pub peer_timeout: Duration,
+    /// Bytes of shards that other nodes sent and that may wait for this node's drives, at most.
+    pub peer_bytes_max: usize,
     /// How the node watches the others. With `None` it learns of their deaths only when they do not answer.
     pub swim: Option<swim::Config>,
     /// How long a read waits for a shard before it asks for another one in its place.

@@ -91,6 +91,8 @@ pub struct Node {
     life: u64,
     /// Tickets of orders to drives of other nodes.
     remote: BTreeMap<Ticket, Remote>,
+    /// Bytes that peers sent and that are not stored yet (`REMOTE-3`).
+    peer_bytes: usize,
     topology: Topology,
     placement: Option<Placement>,
     /// The node of each drive.
@@ -195,6 +197,7 @@ impl Node {
             tickets: BTreeMap::new(),
             life,
             remote: BTreeMap::new(),
+            peer_bytes: 0,
             topology: Topology::default(),
             placement: placement.as_ref().and_then(Placement::open),
             homes: BTreeMap::new(),

@@ -65,6 +65,8 @@ pub(super) enum TicketUse {
         node: NodeId,
         name: ShardTicket,
         wait: PeerWait,
+        /// Bytes that it brought.
+        bytes: usize,
     },
     /// Shards of a body in the reclaim queue.
     Reclaim {
@@ -305,7 +307,10 @@ impl Node {
             (TicketUse::Discard, _) => {}
             (TicketUse::Scrub, outcome) => self.on_scrub_loaded(outcome, out),
             (TicketUse::Move { id }, outcome) => self.on_move_stored(id, outcome.is_ok(), out),
-            (TicketUse::Peer { node, name, wait }, outcome) => self.answer_peer(node, name, wait, outcome, out),
+            (TicketUse::Peer { node, name, wait, bytes }, outcome) => {
+                self.peer_bytes -= bytes;
+                self.answer_peer(node, name, wait, outcome, out);
+            }
             (TicketUse::Reclaim { place }, outcome) => self.on_reclaim_deleted(place, outcome.is_ok(), out),
         }
     }

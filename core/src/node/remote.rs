@@ -6,6 +6,8 @@
 //! - `REMOTE-1` An answer counts only for an order of this life of the node, and only from the node that has the drive.
 //! - `REMOTE-2` Every order that leaves ends once: by its answer, when its node is lost, or when its time is over. Then nothing
 //!   is known of it: a shard may be stored though it counts as not stored, and the sweep of its node will find it.
+//! - `REMOTE-3` What peers have sent and no drive has stored yet is bounded in bytes. What comes beyond is refused at once, and whoever
+//!   writes hears that it should try again: a slow drive must not become memory.
 
 use super::Node;
 use super::event::Effect;
@@ -76,16 +78,25 @@ impl Node {
     /// Another node orders something of a drive here.
     pub(super) fn on_shard_order(&mut self, from: NodeId, order: ShardOrder, out: &mut Vec<Effect>) {
         let (drive, event) = match order {
+            ShardOrder::Put { ticket: name, record, .. }
+                if self.peer_bytes + record.len() > self.config.peer_bytes_max =>
+            {
+                // REMOTE-3
+                self.answer_peer(from, name, PeerWait::Done, Err(DiskError::Unreachable), out);
+                return;
+            }
             ShardOrder::Put { ticket: name, drive, key, expires, record } => {
-                let ticket = self.ticket(TicketUse::Peer { node: from, name, wait: PeerWait::Done });
+                let bytes = record.len();
+                self.peer_bytes += bytes;
+                let ticket = self.ticket(TicketUse::Peer { node: from, name, wait: PeerWait::Done, bytes });
                 (drive, shards::Event::Put { ticket, key, expires, record })
             }
             ShardOrder::Get { ticket: name, drive, key } => {
-                let ticket = self.ticket(TicketUse::Peer { node: from, name, wait: PeerWait::Record });
+                let ticket = self.ticket(TicketUse::Peer { node: from, name, wait: PeerWait::Record, bytes: 0 });
                 (drive, shards::Event::Get { ticket, key })
             }
             ShardOrder::Delete { ticket: name, drive, version } => {
-                let ticket = self.ticket(TicketUse::Peer { node: from, name, wait: PeerWait::Done });
+                let ticket = self.ticket(TicketUse::Peer { node: from, name, wait: PeerWait::Done, bytes: 0 });
                 (drive, shards::Event::Delete { ticket, version })
             }
             ShardOrder::Commit { drive, version } => (drive, shards::Event::Commit { version }),

@@ -208,6 +208,7 @@ fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
         sweep_interval: Duration::from_secs(5),
         forward_patience: Duration::from_secs(5),
         peer_timeout: Duration::from_secs(5),
+        peer_bytes_max: 128 << 20,
         swim: network.map(|_| swim::Config::lan(directory.node)),
         hedge_after: Duration::from_millis(100),
         moves_max: 4,

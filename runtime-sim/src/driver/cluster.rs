@@ -310,6 +310,7 @@ impl Cluster {
             sweep_interval: plan.node.sweep_interval,
             forward_patience: plan.node.forward_patience,
             peer_timeout: plan.node.peer_timeout,
+            peer_bytes_max: plan.node.peer_bytes_max,
             swim: plan.node.swim.then(|| swim::Config::lan(NodeId(node))),
             hedge_after: plan.node.hedge_after,
             moves_max: 2,

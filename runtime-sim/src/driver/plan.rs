@@ -115,6 +115,8 @@ pub struct NodePlan {
     pub forward_patience: Duration,
     /// See `node::Config::peer_timeout`.
     pub peer_timeout: Duration,
+    /// See `node::Config::peer_bytes_max`.
+    pub peer_bytes_max: usize,
     /// See `node::Config::swim`.
     pub swim: bool,
     /// See `node::Config::hedge_after`.

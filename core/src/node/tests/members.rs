@@ -2,10 +2,14 @@
 //! replicas do about it is tested beside `raft` and in the simulator.
 
 use super::world::{ONE, World};
-use crate::node::{Reply, Request, Unavailable};
+use crate::disk::DiskError;
+use crate::node::peer::{ShardOrder, ShardOutcome, ShardTicket};
+use crate::node::{DiskUser, Effect, Reply, Request, Unavailable};
 use crate::raft::{Change, ChangeRefusal};
-use crate::types::{GroupId, NodeId};
+use crate::shards::ShardKey;
+use crate::types::{DriveId, GroupId, NodeId, VersionId, WallTime};
 use alloc::vec;
+use bytes::Bytes;
 
 const GROUP: GroupId = GroupId::REGION;
 
@@ -58,4 +62,24 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     assert!(is_refused(&transfer(GROUP, 2), ChangeRefusal::NotVoter { node: NodeId(2) }));
     let elsewhere = transfer(GroupId(7), 1);
     assert!(matches!(elsewhere, Reply::Unavailable(Unavailable::NotLeader { leader: None })));
+}
+
+#[test]
+fn what_peers_send_faster_than_a_drive_stores_is_refused() {
+    // REMOTE-3
+    let mut world = World::new(ONE);
+    let put = |number: u64| ShardOrder::Put {
+        ticket: ShardTicket { life: 1, number },
+        drive: DriveId(0),
+        key: ShardKey { version: VersionId(u128::from(number)), stripe: 0, position: 0 },
+        expires: WallTime(u64::MAX),
+        record: Bytes::from(vec![0; 20 << 10]),
+    };
+    world.hold(|effect| matches!(effect, Effect::Disk { user: DiskUser::Shards(_), .. }));
+    (0..5).for_each(|number| world.order(put(number)));
+    assert_eq!(world.outcomes, vec![ShardOutcome::Refused(DiskError::Unreachable); 2], "64 KiB hold three of them");
+    world.release();
+    assert_eq!(world.outcomes[2..], vec![ShardOutcome::Done; 3]);
+    world.order(put(9));
+    assert_eq!(world.outcomes[5..], vec![ShardOutcome::Done; 1], "there is room again");
 }

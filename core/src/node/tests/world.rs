@@ -6,6 +6,7 @@
 use super::disks::{Disks, Stored, recover};
 use crate::disk::{DiskError, DiskOrder, DiskOutcome, File};
 use crate::node::config::ScrubPace;
+use crate::node::peer::{PeerMessage, ShardOrder, ShardOutcome};
 use crate::node::{BootError, Config, DiskUser, Effect, Event, Node, Reply, Request, Status, Target, Unavailable};
 #[cfg(debug_assertions)]
 use crate::planted::Bug;
@@ -47,6 +48,8 @@ pub(super) struct World {
     replies: BTreeMap<RequestId, Reply>,
     next_request: u64,
     pub(super) suspects: Vec<String>,
+    /// How orders of other nodes ended.
+    pub(super) outcomes: Vec<ShardOutcome>,
 }
 
 pub(super) fn bucket() -> BucketName {
@@ -99,6 +102,7 @@ fn config(profile: Profile) -> Config {
         sweep_interval: SWEEP,
         forward_patience: Duration::ZERO,
         peer_timeout: Duration::from_secs(1),
+        peer_bytes_max: 64 << 10,
         swim: None,
         hedge_after: Duration::from_millis(50),
         moves_max: 2,
@@ -151,6 +155,7 @@ impl World {
             replies: BTreeMap::new(),
             next_request: 1,
             suspects: Vec::new(),
+            outcomes: Vec::new(),
         };
         world.settle();
         // The only voter of its groups wins within two election timeouts.
@@ -263,8 +268,11 @@ impl World {
     fn carry_out(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             // Nobody else runs: a learner hears nothing.
-            Effect::Send { to, .. } => {
+            Effect::Send { to, message } => {
                 assert_ne!(to, self.config.node, "a node sent a message to itself");
+                if let PeerMessage::ShardAnswer { outcome, .. } = message {
+                    self.outcomes.push(outcome);
+                }
                 None
             }
             Effect::Reply { id, reply } => {
@@ -306,6 +314,11 @@ impl World {
     }
 
     // Clients.
+
+    /// Another node orders something of a drive here.
+    pub(super) fn order(&mut self, order: ShardOrder) {
+        self.step(Event::Peer { from: NodeId(2), message: PeerMessage::Shard(order) });
+    }
 
     /// Sends a request and does not wait.
     pub(super) fn send(&mut self, request: Request) -> RequestId {
