@@ -11,10 +11,10 @@
 
 use super::Doors;
 use super::kv::{document, failure, from_client, named};
-use super::status::name_of;
+use super::status::{group_name, name_of};
 use crate::client::{Client, ClientError};
 use crate::peers::{Ca, Figures, JoinToken, Peers};
-use anvil_core::node::{Status, Unavailable};
+use anvil_core::node::{GroupStatus, Status, Unavailable};
 use anvil_core::raft::ChangeRefusal;
 use anvil_core::state::{ClusterOperation, ClusterRefusal, Operation, Place, Query, QueryAnswer, Refusal};
 use anvil_core::topology::{NodeInfo, Topology};
@@ -29,6 +29,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+
+/// How long a node may keep its votes after it was emptied, and how often that is looked at.
+const VOTES_TIME: Duration = Duration::from_secs(15);
+const VOTES_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Bytes of the parameters of a request.
 const BODY_MAX: usize = 4 << 10;
@@ -190,10 +194,29 @@ async fn remove_node(doors: &Doors, request: Request<Body>) -> Result<Response, 
             let message = format!("{message}; drain it first, or force its removal if it is dead");
             return Err(early(StatusCode::CONFLICT, "holds_shards", &message));
         }
+        wait_until_voteless(doors, node, name).await?;
     }
     decide(&doors.client, ClusterOperation::Remove { node }, &topology).await?;
     tracing::info!("node {name} was removed from the cluster");
     Ok(document(StatusCode::OK, &json!({ "removed": name })))
+}
+
+/// A node that hears no more who belongs would go on voting, or leading, in a group that does not know of its removal yet.
+/// Draining takes the votes; the last may take a moment more than the data.
+async fn wait_until_voteless(doors: &Doors, node: NodeId, name: &str) -> Result<(), Early> {
+    let end = tokio::time::Instant::now() + VOTES_TIME;
+    loop {
+        let status = doors.client.status().await.map_err(|error| refused(error, &Topology::default()))?;
+        let votes = |group: &&GroupStatus| group.voters.contains(&node) || group.outgoing.contains(&node);
+        let Some(group) = status.groups.iter().find(votes) else { return Ok(()) };
+        if tokio::time::Instant::now() >= end {
+            let group = group_name(group.group);
+            let message =
+                format!("{name} still votes in the group {group}; drain it first, or force its removal if it is dead");
+            return Err(early(StatusCode::CONFLICT, "votes", &message));
+        }
+        tokio::time::sleep(VOTES_INTERVAL).await;
+    }
 }
 
 /// `POST /-/drain?node=NAME`: the node gets nothing new, and what it holds moves away; `undo=true` takes that back.

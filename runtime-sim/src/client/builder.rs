@@ -110,7 +110,12 @@ impl Client for Builder {
             }
             Reply::Status(status) => {
                 let shards: u64 = status.drives.iter().map(|(_, usage)| usage.shards).sum();
-                if shards == 0 { self.next(desk) } else { self.rest(200 * MILLIS, desk) }
+                // Whoever is removed hears no more of the cluster, and must not lead a group that does not know it yet.
+                let votes = status
+                    .groups
+                    .iter()
+                    .any(|group| group.voters.contains(&status.node) || group.outgoing.contains(&status.node));
+                if shards == 0 && !votes { self.next(desk) } else { self.rest(200 * MILLIS, desk) }
             }
             Reply::Unavailable(Unavailable::NotLeader { .. } | Unavailable::Busy | Unavailable::Uncertain) => {
                 self.rest(50 * MILLIS, desk);
