@@ -106,6 +106,7 @@ fn base(seed: u64, chance: &mut Chance, planted: Planted) -> Plan {
         nodes: *chance.pick(&[1, 3, 3, 3, 5]),
         spares: 0,
         drives: 1,
+        late_drive: false,
         profile: Profile { data: 1, parity: 0 },
         span_micros,
         network: NetworkRates::draw(chance),
@@ -370,6 +371,7 @@ fn membership(plan: &mut Plan, chance: &mut Chance) {
 fn spread(plan: &mut Plan, chance: &mut Chance) {
     plan.nodes = *chance.pick(&[2, 3, 3, 4, 5, 6, 7]);
     plan.drives = *chance.pick(&[1, 1, 2]);
+    plan.late_drive = chance.below(2) == 0;
     plan.profile = profile(u32::try_from(plan.nodes).expect("small"));
     object_clients(plan, chance);
     for client in &mut plan.object_clients {
@@ -390,6 +392,7 @@ fn spread(plan: &mut Plan, chance: &mut Chance) {
 fn growth(plan: &mut Plan, chance: &mut Chance) {
     spread(plan, chance);
     plan.damage = DamagePlan::default();
+    plan.late_drive = false;
     plan.nodes = *chance.pick(&[2, 3, 3, 4, 5, 6]);
     plan.profile = profile(u32::try_from(plan.nodes).expect("small"));
     plan.spares = chance.between(1, 8 - plan.nodes);

@@ -117,6 +117,14 @@ impl Node {
         self.specs = drive_specs(&topology);
         self.doubtful.retain(|node| topology.nodes.contains_key(node));
         self.topology = topology;
+        for drive in self.stores.keys().filter(|drive| self.homes.get(drive).is_some_and(|of| *of != self.config.node))
+        {
+            let note = format!(
+                "drive {drive} of this node has the number of another node's drive, and stays empty: stop the node, remove the \
+                 drive's directory, and start it again with an empty one"
+            );
+            out.push(Effect::Trace(Trace::Suspect(note)));
+        }
         self.step_swim(swim::Event::Members(self.topology.nodes.keys().copied().collect()), out);
     }
 

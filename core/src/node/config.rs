@@ -7,7 +7,7 @@ use crate::shards::{self, Store};
 use crate::state::{Applied, PlacementRow};
 use crate::stripe::RootKey;
 use crate::swim;
-use crate::topology::{NodeInfo, Topology};
+use crate::topology::{DriveInfo, NodeInfo, Topology};
 use crate::types::{DriveId, GroupId, LogPosition, Membership, NodeId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -23,6 +23,8 @@ pub struct Config {
     pub voters: Vec<NodeId>,
     /// Where its peers reach this node. It is told to the cluster when that knows another address. Empty where nobody asks.
     pub address: String,
+    /// The drives that this node has. Those that the cluster does not know yet are added to it.
+    pub drives: Vec<DriveInfo>,
     /// The groups that this node replicates.
     pub groups: Vec<GroupId>,
     /// The nodes that the cluster begins with, and, until *global* has committed them, the nodes that this one knows of.

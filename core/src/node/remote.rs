@@ -40,7 +40,8 @@ impl Node {
     /// Gives an order to a drive, wherever it is.
     pub(super) fn step_drive(&mut self, drive: DriveId, event: shards::Event, out: &mut Vec<Effect>) {
         match self.homes.get(&drive).copied() {
-            Some(node) if !self.stores.contains_key(&drive) && node != self.config.node => {
+            // Also where a store here has the number: it was given to the other node first, and this one holds nothing.
+            Some(node) if node != self.config.node => {
                 self.order_peer(node, drive, event, out);
             }
             Some(_) | None => self.step_store(drive, event, out),

@@ -19,7 +19,7 @@ use super::event::Effect;
 use crate::placement;
 use crate::raft::{self, Change};
 use crate::state::{ClusterOperation, Operation};
-use crate::topology::Topology;
+use crate::topology::{DriveInfo, Topology};
 use crate::types::{GroupId, Membership, NodeId, RequestId, Trace};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -35,6 +35,7 @@ impl Node {
         self.steward_due = self.now.time.after(interval);
         self.confirm_topology(out);
         self.keep_address(out);
+        self.keep_drives(out);
         let led: Vec<GroupId> = self.groups.keys().copied().filter(|group| self.leads(*group)).collect();
         for group in led {
             if group == GroupId::GLOBAL {
@@ -62,6 +63,20 @@ impl Node {
         if self.topology.epoch > 0 && !address.is_empty() && known.is_some_and(|known| known != address) {
             let address = address.clone();
             self.propose_cluster(ClusterOperation::SetAddress { node, address }, out);
+        }
+    }
+
+    /// The node may have been started with more drives than the cluster knows. One whose number another node has is left alone: it
+    /// holds nothing.
+    fn keep_drives(&mut self, out: &mut Vec<Effect>) {
+        let node = self.config.node;
+        if !self.topology.nodes.contains_key(&node) || self.topology.epoch == 0 {
+            return;
+        }
+        let is_new = |drive: &&DriveInfo| drive.drive.0 >= self.topology.next_drive;
+        let drives: Vec<DriveInfo> = self.config.drives.iter().filter(is_new).copied().collect();
+        if !drives.is_empty() {
+            self.propose_cluster(ClusterOperation::AddDrives { node, drives }, out);
         }
     }
 

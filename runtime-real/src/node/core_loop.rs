@@ -193,6 +193,7 @@ fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
     Config {
         node: directory.node,
         voters: if founds { vec![directory.node] } else { Vec::new() },
+        drives: info.drives.clone(),
         nodes: if founds { vec![(directory.node, info)] } else { Vec::new() },
         address,
         groups: vec![GroupId::GLOBAL, GroupId::REGION],

@@ -297,7 +297,8 @@ impl Cluster {
             voters: (1..=plan.nodes).filter(|_| node <= plan.nodes).map(NodeId).collect(),
             address: String::new(),
             groups: vec![GroupId::GLOBAL, GroupId::REGION],
-            nodes: (1..=plan.nodes).map(|number| (NodeId(number), plan.node_info(number))).collect(),
+            nodes: (1..=plan.nodes).map(|number| (NodeId(number), plan.founder_info(number))).collect(),
+            drives: plan.node_info(node).drives,
             root_key: RootKey([7; 32]),
             seed: [0; 32],
             election_timeout: plan.node.election_timeout,
@@ -327,14 +328,13 @@ impl Cluster {
         let machine = self.machines.get_mut(&node).expect("the plan named this node");
         machine.chance.fill(&mut config.seed);
         let now = machine.clock.read(self.now);
-        let disks = machine.disks.clone();
         BootOrder {
             config,
             cluster: u128::from(self.plan.seed) + 1,
             first_drive,
             segment_size,
             extent_size,
-            disks,
+            disks: machine.disks.clone(),
             now,
         }
     }
@@ -428,8 +428,8 @@ impl Cluster {
     /// When everything that is on its way between nodes by now will have arrived.
     pub(super) fn last_arrival(&self) -> SimTime {
         let messages = self.queue.iter().filter(|(_, item)| matches!(item, Item::Deliver { .. }));
-        let pause = self.machines.values().map(|machine| machine.paused_until).max();
-        messages.map(|((at, _), _)| *at).chain(pause).max().unwrap_or(self.now).max(self.now)
+        let pauses = self.machines.values().map(|machine| machine.paused_until);
+        messages.map(|((at, _), _)| *at).chain(pauses).fold(self.now, SimTime::max)
     }
 
     /// A node's reply on its way to the client.

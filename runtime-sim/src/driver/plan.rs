@@ -22,6 +22,8 @@ pub struct Plan {
     pub spares: u64,
     /// Drives of each node.
     pub drives: u32,
+    /// The last of the first nodes adds its other drives to the cluster when that runs.
+    pub late_drive: bool,
     /// How stripes are cut.
     pub profile: Profile,
     /// How long trouble and workload last, in microseconds, before the world heals.
@@ -73,6 +75,15 @@ impl Plan {
             drives: (0..self.drives).map(|local| DriveInfo { drive: self.drive(number, local), weight: 1 }).collect(),
             draining: false,
         }
+    }
+
+    /// A node as the founders know it: the last one may have a drive more than it says, and adds it later.
+    pub fn founder_info(&self, number: u64) -> NodeInfo {
+        let mut info = self.node_info(number);
+        if self.late_drive && number == self.nodes {
+            info.drives.truncate(1);
+        }
+        info
     }
 
     /// Which of its node's drives this is.

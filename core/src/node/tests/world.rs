@@ -88,6 +88,7 @@ fn config(profile: Profile) -> Config {
         node: NodeId(1),
         voters: vec![NodeId(1)],
         address: String::new(),
+        drives: node_info(profile).drives,
         groups: vec![GroupId::GLOBAL, GroupId::REGION],
         nodes: vec![(NodeId(1), node_info(profile))],
         root_key: RootKey([3; 32]),

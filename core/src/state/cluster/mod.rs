@@ -93,6 +93,7 @@ pub fn decide(rows: &mut ClusterRows, operation: &ClusterOperation, moment: Mome
             change(rows, *node, |info| info.draining = *draining)
         }
         ClusterOperation::Remove { node } => remove(rows, *node),
+        ClusterOperation::AddDrives { node, drives } => add_drives(rows, *node, drives),
         ClusterOperation::SetPlacement { base, topology, profile, table } => {
             let epoch = rows.placement.as_ref().map_or(0, |placement| placement.epoch);
             // CLUSTER-2
@@ -170,6 +171,29 @@ fn join(
     rows.topology.nodes.insert(node, NodeInfo { drives, draining: false, ..info.clone() });
     rows.topology.epoch += 1;
     Ok(Answer::Joined { first_drive })
+}
+
+fn add_drives(rows: &mut ClusterRows, node: NodeId, drives: &[DriveInfo]) -> Result<Answer, Refusal> {
+    let mut topology = rows.topology.clone();
+    let info = topology.nodes.get_mut(&node).ok_or(refused(NoSuchNode))?;
+    let mut next = topology.next_drive;
+    for drive in drives {
+        if info.drives.iter().any(|known| known.drive == drive.drive) {
+            continue;
+        }
+        // TOPOLOGY-1
+        if drive.drive.0 < next {
+            return Err(refused(Stale));
+        }
+        next = drive.drive.0.checked_add(1).ok_or(refused(Full))?;
+        info.drives.push(*drive);
+    }
+    check_info(info)?;
+    if next != topology.next_drive {
+        (topology.next_drive, topology.epoch) = (next, topology.epoch + 1);
+        rows.topology = topology;
+    }
+    Ok(Answer::Done)
 }
 
 fn remove(rows: &mut ClusterRows, node: NodeId) -> Result<Answer, Refusal> {

@@ -2,7 +2,7 @@
 
 use super::TokenHash;
 use crate::stripe::Profile;
-use crate::topology::NodeInfo;
+use crate::topology::{DriveInfo, NodeInfo};
 use crate::types::{NodeId, WallTime};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -27,6 +27,9 @@ pub enum ClusterOperation {
     Remove { node: NodeId },
     /// A placement that was solved from the one of epoch `base` (0 for none) for a topology. Answer: `Done`, `Stale`.
     SetPlacement { base: u64, topology: u64, profile: Profile, table: Bytes },
+    /// A member has more drives, numbered by itself from the topology's next number on. Answer: `Done`, also when it is known to
+    /// have them; `NoSuchNode`; `Stale` when a number has been given away.
+    AddDrives { node: NodeId, drives: Vec<DriveInfo> },
 }
 
 /// Why the cluster was not changed.

@@ -139,3 +139,24 @@ fn expired_tokens_make_room() {
     assert_eq!(more(1, &mut rows), Err(refused(Full)));
     assert_eq!(more(101, &mut rows), Ok(Answer::Done), "one had expired");
 }
+
+#[test]
+fn a_member_gets_drives_with_numbers_that_nobody_had() {
+    let mut rows = founded();
+    let add = |node: u64, numbers: &[u32]| {
+        let drives = numbers.iter().map(|number| DriveInfo { drive: DriveId(*number), weight: 7 }).collect();
+        ClusterOperation::AddDrives { node: NodeId(node), drives }
+    };
+    assert_eq!(decide(&mut rows, &add(5, &[2]), at(1)), Err(refused(NoSuchNode)));
+    assert_eq!(decide(&mut rows, &add(1, &[4, 6]), at(1)), Ok(Answer::Done));
+    let drives: Vec<u32> = rows.topology.nodes[&NodeId(1)].drives.iter().map(|drive| drive.drive.0).collect();
+    assert_eq!((drives, rows.topology.next_drive, rows.topology.epoch), (vec![0, 1, 4, 6], 7, 2));
+    let before = rows.clone();
+    // A repeat, and one that knows an older topology.
+    assert_eq!(decide(&mut rows, &add(1, &[4, 6]), at(1)), Ok(Answer::Done));
+    assert_eq!(decide(&mut rows, &add(1, &[5]), at(1)), Err(refused(Stale)));
+    assert_eq!(decide(&mut rows, &add(1, &[9, 5]), at(1)), Err(refused(Stale)));
+    let too_many: Vec<u32> = (7..300).collect();
+    assert!(matches!(decide(&mut rows, &add(1, &too_many), at(1)), Err(Refusal::Invalid(_))));
+    assert_eq!(rows, before);
+}

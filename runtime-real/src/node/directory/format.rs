@@ -8,6 +8,7 @@
 //! first <number>     of the node's first drive; absent when 0
 //! drive <number>     of this directory
 //! drives <count>     of the node when this was written
+//! place <number>     of this drive among the node's, from 0; absent where it is `drive` less `first`
 //! ```
 
 use super::error::DirectoryError;
@@ -38,6 +39,8 @@ pub(super) struct Format {
     pub(super) numbered: bool,
     /// The place of this drive among the node's, from 0.
     pub(super) place: u32,
+    /// Its number in the cluster.
+    pub(super) drive: DriveId,
     /// Drives that the node had when this file was written.
     pub(super) drives: u32,
 }
@@ -64,21 +67,29 @@ pub(super) fn read_format(path: &Path) -> Result<Option<Format>, DirectoryError>
     let id = lines.get("id").map(|id| u64::from_str_radix(id, 16).map(NodeId)).transpose().map_err(bad)?;
     let first: u32 = lines.get("first").map_or(Ok(0), |first| first.parse()).map_err(bad)?;
     let drive: u32 = get("drive")?.parse().map_err(bad)?;
-    let place = drive.checked_sub(first).ok_or_else(|| damaged("the drive comes before the node's first"))?;
+    let place = match lines.get("place") {
+        Some(place) => place.parse().map_err(bad)?,
+        None => drive.checked_sub(first).ok_or_else(|| damaged("the drive comes before the node's first"))?,
+    };
     let cluster = u128::from_str_radix(get("cluster")?, 16).map_err(bad)?;
     let node = id.unwrap_or_else(|| node_of_name(&name));
     let owner = Owner { cluster, name, node, first };
-    Ok(Some(Format { owner, numbered: id.is_some(), place, drives: get("drives")?.parse().map_err(bad)? }))
+    let drives = get("drives")?.parse().map_err(bad)?;
+    Ok(Some(Format { owner, numbered: id.is_some(), place, drive: DriveId(drive), drives }))
 }
 
-pub(super) fn write_format(path: &Path, owner: &Owner, place: u32, drives: u32) -> io::Result<()> {
+pub(super) fn write_format(path: &Path, owner: &Owner, place: u32, number: DriveId, drives: u32) -> io::Result<()> {
     let (cluster, node) = (format!("{:032x}", owner.cluster), format!("{:016x}", owner.node.0));
-    let (first, drive, drives) = (owner.first.to_string(), (owner.first + place).to_string(), drives.to_string());
+    let (first, drive, drives) = (owner.first.to_string(), number.0.to_string(), drives.to_string());
+    let placed = place.to_string();
     let mut lines = vec![("anvil", FORMAT_VERSION), ("cluster", &cluster), ("node", &owner.name), ("id", &node)];
     if owner.first != 0 {
         lines.push(("first", &first));
     }
     lines.extend([("drive", drive.as_str()), ("drives", &drives)]);
+    if owner.first.checked_add(place) != Some(number.0) {
+        lines.push(("place", &placed));
+    }
     checked_file::write(&path.join("format"), &lines)
 }
 
@@ -99,14 +110,21 @@ mod tests {
     fn a_format_has_its_golden_lines() {
         let home = tempfile::tempdir().unwrap();
         let owner = Owner { cluster: 0xC1, name: "n2".to_owned(), node: NodeId(0xA1), first: 30 };
-        write_format(home.path(), &owner, 1, 2).unwrap();
+        write_format(home.path(), &owner, 1, DriveId(31), 2).unwrap();
         let text = fs::read_to_string(home.path().join("format")).unwrap();
         let (lines, checksum) = text.trim_end().rsplit_once('\n').unwrap();
         let expected = "anvil 1\ncluster 000000000000000000000000000000c1\nnode n2\nid 00000000000000a1\nfirst 30\n\
                         drive 31\ndrives 2";
         assert_eq!((lines, checksum), (expected, "crc32c 8732842e"));
         let format = read_format(home.path()).unwrap().unwrap();
-        assert_eq!((format.owner, format.numbered, format.place, format.drives), (owner, true, 1, 2));
+        let (place, drive, drives) = (format.place, format.drive.0, format.drives);
+        assert_eq!((&format.owner, format.numbered, place, drive, drives), (&owner, true, 1, 31, 2));
+
+        // A drive that was added when others had the next numbers.
+        write_format(home.path(), &owner, 2, DriveId(77), 3).unwrap();
+        assert!(fs::read_to_string(home.path().join("format")).unwrap().contains("\ndrive 77\ndrives 3\nplace 2\n"));
+        let format = read_format(home.path()).unwrap().unwrap();
+        assert_eq!((format.owner, format.place, format.drive.0, format.drives), (owner, 2, 77, 3));
     }
 
     #[test]

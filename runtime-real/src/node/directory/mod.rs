@@ -27,6 +27,7 @@ use crate::peers::{Ca, Identity};
 use anvil_core::stripe::RootKey;
 use anvil_core::types::{DriveId, NodeId};
 use anvil_proto::join::KnownPeer;
+use anvil_state_store::StateStore;
 use format::{Owner, drive_at, write_format};
 use keys::Keys;
 use scan::Scan;
@@ -108,27 +109,30 @@ impl NodeDirectory {
         let fresh = scan.owner.is_none();
         let first = scan.first().to_owned();
         let keys = Keys::open(&first, &owner)?;
-        let mut drives: BTreeMap<u32, PathBuf> =
-            scan.known.iter().map(|(&place, (path, _))| (place, path.clone())).collect();
-        drives.extend((scan.drives_before..).zip(scan.unused().iter().cloned()));
+        let mut drives: BTreeMap<u32, (PathBuf, DriveId)> =
+            scan.known.iter().map(|(&place, (path, drive, _))| (place, (path.clone(), *drive))).collect();
+        for ((place, path), number) in (scan.drives_before..).zip(scan.unused()).zip(new_numbers(&scan, &owner)?) {
+            drives.insert(place, (path.clone(), number));
+        }
         let total = u32::try_from(drives.len()).map_err(|_| DirectoryError::TooManyDrives)?;
-        let numbers = drives.iter().map(|(&place, path)| Ok((drive_at(owner.first, place)?, path.clone())));
-        let numbers: BTreeMap<DriveId, PathBuf> = numbers.collect::<Result<_, DirectoryError>>()?;
-        let write = |place: u32, path: &PathBuf, count| {
-            write_format(path, &owner, place, count).map_err(|error| DirectoryError::Io { path: path.clone(), error })
+        let numbers: BTreeMap<DriveId, PathBuf> = drives.values().map(|(path, drive)| (*drive, path.clone())).collect();
+        let write = |place: u32, path: &PathBuf, drive, count| {
+            write_format(path, &owner, place, drive, count)
+                .map_err(|error| DirectoryError::Io { path: path.clone(), error })
         };
         // DIR-4: first each new drive, in order, which counts itself and those before it; then the counts.
-        let mut counted: BTreeMap<u32, u32> = scan.known.iter().map(|(&place, &(_, count))| (place, count)).collect();
-        for (&place, path) in &drives {
+        let mut counted: BTreeMap<u32, u32> =
+            scan.known.iter().map(|(&place, &(_, _, count))| (place, count)).collect();
+        for (&place, (path, drive)) in &drives {
             make_layout(path, place).map_err(|error| DirectoryError::Io { path: path.clone(), error })?;
             if place >= scan.drives_before {
-                write(place, path, place + 1)?;
+                write(place, path, *drive, place + 1)?;
                 counted.insert(place, place + 1);
             }
         }
-        for (&place, path) in &drives {
+        for (&place, (path, drive)) in &drives {
             if counted[&place] != total || !scan.numbered {
-                write(place, path, total)?;
+                write(place, path, *drive, total)?;
             }
         }
         joining::forget(&first)?;
@@ -165,6 +169,32 @@ impl NodeDirectory {
         write_peers_file(self.first(), peers, epoch)
     }
 }
+
+/// The numbers of the drives that the node gets. In a cluster the numbers behind its own may be those of other nodes: then they are
+/// the next ones that this node knows of, and the cluster is asked for them when the node runs. A number that the cluster has
+/// given to the node already, by a start that died, comes first.
+fn new_numbers(scan: &Scan, owner: &Owner) -> Result<Vec<DriveId>, DirectoryError> {
+    let own: Vec<DriveId> = scan.known.values().map(|(_, drive, _)| *drive).collect();
+    let mut next = own.iter().max().map_or(Ok(DriveId(owner.first)), |last| drive_at(last.0, 1))?;
+    let mut numbers = Vec::new();
+    let path = scan.first().join("state.redb");
+    if scan.owner.is_some() && !scan.unused().is_empty() && path.exists() {
+        let unreadable = |why: String| DirectoryError::Io { path: path.clone(), error: io::Error::other(why) };
+        let state = StateStore::open(&path, STATE_CACHE_BYTES).map_err(|error| unreadable(error.to_string()))?;
+        let (topology, _) = state.topology().map_err(|error| unreadable(format!("{error:?}")))?;
+        next = next.max(DriveId(topology.next_drive));
+        let given = topology.nodes.get(&owner.node).map_or(&[][..], |info| &info.drives);
+        numbers.extend(given.iter().map(|known| known.drive).filter(|drive| !own.contains(drive)));
+    }
+    while numbers.len() < scan.unused().len() {
+        numbers.push(next);
+        next = drive_at(next.0, 1)?;
+    }
+    Ok(numbers)
+}
+
+/// Memory for a look at the topology.
+const STATE_CACHE_BYTES: usize = 1 << 20;
 
 /// Names the line with the epoch. No node's number looks like it.
 const EPOCH: &str = "topology";

@@ -3,6 +3,7 @@
 use super::error::DirectoryError;
 use super::format::{Owner, drive_at, read_format};
 use super::{check_empty, lock};
+use anvil_core::types::DriveId;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ pub(super) struct Scan {
     pub(super) numbered: bool,
     /// Whether any has.
     pub(super) any_numbered: bool,
-    /// Those with a `format`, by the drive's place among the node's, with the count of drives in it.
-    pub(super) known: BTreeMap<u32, (PathBuf, u32)>,
+    /// Those with a `format`, by the drive's place among the node's, with its number and the count of drives in it.
+    pub(super) known: BTreeMap<u32, (PathBuf, DriveId, u32)>,
     /// The largest of these counts.
     pub(super) drives_before: u32,
     unused: Vec<PathBuf>,
@@ -52,12 +53,11 @@ impl Scan {
                     if *owner != format.owner {
                         return Err(DirectoryError::OtherNode { path: path.clone(), name: format.owner.name });
                     }
-                    let drive = drive_at(owner.first, format.place)?;
                     scan.numbered &= format.numbered;
                     scan.any_numbered |= format.numbered;
                     scan.drives_before = scan.drives_before.max(format.drives);
-                    if scan.known.insert(format.place, (path.clone(), format.drives)).is_some() {
-                        return Err(DirectoryError::SameDrive { path: path.clone(), drive });
+                    if scan.known.insert(format.place, (path.clone(), format.drive, format.drives)).is_some() {
+                        return Err(DirectoryError::SameDrive { path: path.clone(), drive: format.drive });
                     }
                 }
                 None => {
@@ -76,7 +76,7 @@ impl Scan {
 
     /// The directory that has or will have log, state store and keys.
     pub(super) fn first(&self) -> &Path {
-        let known = self.known.get(&0).map(|(path, _)| path);
+        let known = self.known.get(&0).map(|(path, _, _)| path);
         known.or(self.unused.first()).expect("a node has at least one directory")
     }
 
