@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
+import venv
 import xml.etree.ElementTree as ElementTree
 
 ACCESS_KEY_ID = "AKCHECKCHECKCHECK000"
@@ -55,6 +56,35 @@ def require_binary(path):
     if not os.access(path, os.X_OK):
         sys.exit(f"{path} is not there; build it with `cargo build --release`, or give --binary")
     return path.resolve()
+
+
+def add_venv_argument(parser):
+    parser.add_argument(
+        "--venv", type=pathlib.Path, metavar="DIR", default=REPOSITORY / "target" / "check-venv",
+        help="virtual environment with boto3, made at the first run [default: target/check-venv]",
+    )
+
+
+def run_within(directory, *packages):
+    """Begins this script anew under a virtual environment that has these packages of PyPI, unless it runs there."""
+    directory = directory.resolve()
+    if pathlib.Path(sys.prefix).resolve() == directory:
+        return
+    python = directory / "bin" / "python"
+    if subprocess.run([python, "-c", f"import {', '.join(packages)}"], capture_output=True).returncode if python.exists() else True:
+        print(f"making the clients' environment in {directory}", flush=True)
+        venv.create(directory, with_pip=True)
+        subprocess.run([directory / "bin" / "pip", "install", "--quiet", *packages], check=True, timeout=600)
+    os.execv(python, [str(python), str(pathlib.Path(sys.argv[0]).resolve()), *sys.argv[1:]])
+
+
+def election_timeout():
+    """The election timeout that nodes run with, in seconds: it has no flag, so it is read where it stands."""
+    source = REPOSITORY / "runtime-real" / "src" / "node" / "core_loop.rs"
+    found = re.search(r"\belection_timeout: Duration::from_millis\((\d+)\)", source.read_text(encoding="utf-8"))
+    if not found:
+        raise CheckFailed(f"{source} does not say the election timeout in the words that this looks for")
+    return int(found[1]) / 1000
 
 
 def free_port():

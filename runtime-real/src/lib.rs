@@ -6,6 +6,7 @@ pub mod client;
 pub mod cluster;
 mod endpoint;
 pub mod front;
+mod leave;
 pub mod node;
 pub mod peers;
 pub mod s3;

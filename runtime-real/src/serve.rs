@@ -2,6 +2,7 @@
 
 use crate::cli::ServeArgs;
 use crate::front;
+use crate::leave::leave;
 use crate::node::{self, Network, NodeDirectory, StartOptions};
 use crate::peers::{Wish, open_or_join};
 use anyhow::Context;
@@ -56,6 +57,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let settings = front::Settings { region: args.region.clone(), open_admin: args.listen.is_loopback() };
     let cluster = node.peers.clone().map(|peers| front::Cluster::new(directory.ca.clone(), directory.node, peers));
     let router = front::router(node.client.clone(), credentials, settings, cluster);
+    let leaving = front::Leaving::default();
+    let router = front::telling(router, leaving.clone());
     let (stop, mut stopping) = watch::channel(false);
     let shutdown = async move {
         // A closed channel means that `serve` is gone, and stopping is right then too.
@@ -67,19 +70,27 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
+    let is_asked = tokio::select! {
         biased;
-        _ = &mut node.ended => {}
-        _ = interrupt.recv() => tracing::info!("stopping; press Ctrl-C again to stop at once"),
-        _ = terminate.recv() => tracing::info!("stopping"),
-    }
+        _ = &mut node.ended => false,
+        _ = interrupt.recv() => { tracing::info!("stopping; press Ctrl-C again to stop at once"); true }
+        _ = terminate.recv() => { tracing::info!("stopping"); true }
+    };
     tokio::spawn(async move {
         interrupt.recv().await;
         std::process::exit(130);
     });
+    leaving.begin();
+    if is_asked {
+        leave(&node.client).await;
+    }
     let _ = stop.send(true);
     doors.await?.context("the front door failed")?;
+    let peers = node.peers.clone();
     let stopped = tokio::task::spawn_blocking(move || node.stop()).await?;
+    if let Some(peers) = peers {
+        peers.farewell().await;
+    }
     drop(directory);
     stopped.map_err(|fatal| anyhow::anyhow!("{fatal}"))
 }

@@ -150,7 +150,10 @@ impl Raft {
         }
         match &self.role {
             RoleState::Candidate { .. } => self.on_ballot_persisted(now, out),
-            RoleState::Leader(_) => self.advance_commit(now, out),
+            RoleState::Leader(_) => {
+                self.advance_commit(now, out);
+                self.hand_over(out); // The own disk may have been the last that a commit waited for.
+            }
             RoleState::Follower { .. } | RoleState::PreCandidate { .. } => {}
         }
         self.deliver(out);

@@ -1,7 +1,8 @@
 //! Handing the lead to a chosen voter (thesis §3.10): for a node that is about to be stopped, or for one that is better
 //! placed.
 //!
-//! The leader stops taking proposals, brings its successor's log up to its own end, and tells it to campaign at once. The
+//! The leader stops taking proposals, waits until all that it took is committed and in its successor's log, and tells the
+//! successor to campaign at once. So whoever proposed something hears what became of it, and not that nobody knows. The
 //! successor skips the pre-vote, which everyone with a live leader would leave unanswered, and its request for votes says
 //! that the leader itself wanted it. Nothing here is needed for safety: the successor wins a vote of its term or does not.
 //!
@@ -46,12 +47,13 @@ impl Raft {
         }
     }
 
-    /// Tells the successor to campaign if it has the whole log; it is told again with each of its answers.
+    /// Tells the successor to campaign if it has the whole log and all of it is committed; it is told again with each of its
+    /// answers.
     pub(super) fn hand_over(&mut self, out: &mut Vec<Effect>) {
         let (term, last) = (self.hard_state.term, self.log.last().index);
         let RoleState::Leader(leader) = &self.role else { return };
         let Some(Transfer { to, .. }) = leader.transfer else { return };
-        if leader.peers.get(&to).is_some_and(|progress| progress.matched == last) {
+        if self.commit == last && leader.peers.get(&to).is_some_and(|progress| progress.matched == last) {
             out.push(Effect::Send { to, message: Message::TimeoutNow { term } });
         }
     }

@@ -14,6 +14,7 @@ mod admin;
 mod cluster;
 pub(crate) mod drain;
 mod kv;
+mod leaving;
 pub mod metrics;
 mod serve;
 mod status;
@@ -23,7 +24,9 @@ mod tests;
 
 pub use crate::s3::Credentials;
 pub use cluster::Cluster;
+pub use leaving::{Leaving, telling};
 pub use serve::serve;
+pub(crate) use status::group_name;
 
 use crate::client::Client;
 use crate::s3::S3Door;

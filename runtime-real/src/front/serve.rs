@@ -4,6 +4,8 @@
 //!   reader that tells HTTP/1 from HTTP/2 has no timeout of its own, so the first request has one here.
 //! - `SERVE-3` A client that takes none of the bytes sent to it for [`STALLED`] loses its connection.
 //! - `SERVE-2` Stopping takes bounded time: no new connections at once, those under way get [`DRAIN`].
+//! - `SERVE-4` A connection that the system made for us before we stopped listening is served: its client does not know that it
+//!   comes late, and its request may be on its way. One that has had no request for [`SETTLE`] is closed.
 
 use axum::Router;
 use http::Request;
@@ -16,8 +18,8 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
@@ -36,6 +38,8 @@ const CONNECTIONS_MAX: usize = 4096;
 const STREAMS_MAX: u32 = 32;
 /// For requests under way when the node stops.
 pub(super) const DRAIN: Duration = Duration::from_secs(20);
+/// For the request of a connection that was made just before the node stopped.
+const SETTLE: Duration = Duration::from_millis(200);
 /// Before the next try when the machine has no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,45 +61,84 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
         .max_header_list_size(u32::try_from(HEAD_MAX).expect("64 KiB fits"))
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(HEAD_TIME);
-    let builder = Arc::new(builder);
-    let graceful = GracefulShutdown::new();
+    let mut connections = Connections { builder, router, graceful: GracefulShutdown::new(), tasks: JoinSet::new() };
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         let accepted = async {
             let permit = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
             listener.accept().await.map(|(stream, _)| (stream, permit))
         };
-        let (stream, permit) = tokio::select! {
+        tokio::select! {
             _ = &mut shutdown => break,
             // Collected as they end, so that the set holds living connections only.
-            Some(_) = connections.join_next() => continue,
+            Some(_) = connections.tasks.join_next() => {}
             accepted = accepted => match accepted {
-                Ok(accepted) => accepted,
+                Ok((stream, permit)) => connections.serve(stream, permit),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
                 }
             },
-        };
+        }
+    }
+    // SERVE-4
+    for stream in backlog(listener)? {
+        if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
+            connections.serve(stream, permit);
+        }
+    }
+    let all_ended = async { while connections.tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(SETTLE, all_ended).await.is_ok() {
+        return Ok(());
+    }
+    // SERVE-2
+    let Connections { graceful, mut tasks, .. } = connections;
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were under way for too long; their connections are closed");
+    }
+    tasks.shutdown().await;
+    Ok(())
+}
+
+/// Stops listening. What the system has accepted for us by then, whether or not the reactor has heard of it (`SERVE-4`).
+fn backlog(listener: TcpListener) -> io::Result<Vec<TcpStream>> {
+    let listener = listener.into_std()?;
+    let mut waiting = Vec::new();
+    while let Ok((stream, _)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        waiting.push(TcpStream::from_std(stream)?);
+    }
+    Ok(waiting)
+}
+
+/// The connections of clients.
+struct Connections {
+    builder: Builder<TokioExecutor>,
+    router: Router,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    /// Serves one until it ends. `permit` is its place among those at once.
+    fn serve(&mut self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was gone before it began");
-            continue;
+            return;
         }
         let begun = Arc::new(Notify::new());
         let first = Arc::clone(&begun);
-        let service = TowerToHyperService::new(router.clone().map_request(move |request: Request<Incoming>| {
+        let service = TowerToHyperService::new(self.router.clone().map_request(move |request: Request<Incoming>| {
             first.notify_one();
             request
         }));
         // SERVE-3
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(STALLED));
-        let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
+        let connection = self.builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
+        let connection = self.graceful.watch(connection);
+        self.tasks.spawn(async move {
             let _permit = permit;
             tokio::pin!(connection);
             let ended = tokio::select! {
@@ -111,11 +154,4 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
             }
         });
     }
-    drop(listener);
-    // SERVE-2
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests were under way for too long; their connections are closed");
-    }
-    connections.shutdown().await;
-    Ok(())
 }

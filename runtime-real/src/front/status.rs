@@ -168,7 +168,7 @@ fn cluster_document(status: &Status, cluster: Option<u128>, peers: &BTreeMap<Nod
 }
 
 /// A group's name for people.
-pub(super) fn group_name(group: GroupId) -> &'static str {
+pub(crate) fn group_name(group: GroupId) -> &'static str {
     match group {
         GroupId::GLOBAL => "global",
         GroupId::REGION => "region",

@@ -78,6 +78,8 @@ impl Neighbours {
     }
 
     pub(super) fn finish(self) {
+        // Whoever waits for an answer of this node hears that none will come.
+        self.peers.close();
         self.lists.finish();
     }
 }

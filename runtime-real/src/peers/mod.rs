@@ -211,14 +211,25 @@ impl Peers {
         drop(self);
         let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
     }
-}
 
-impl Drop for Peers {
-    fn drop(&mut self) {
+    /// Closes every connection, from any thread. The peers hear it at once, and need not wait for what will not be answered.
+    pub fn close(&self) {
         self.mesh.endpoint.close(VarInt::from_u32(Close::Stopping as u32), b"the node is stopping");
         self.accepting.abort();
         // Ends the tasks that keep the connections.
         self.mesh.members().clear();
+    }
+
+    /// Closes every connection, and waits a moment until the peers have heard it.
+    pub async fn farewell(&self) {
+        self.close();
+        let _ = tokio::time::timeout(FAREWELL, self.mesh.endpoint.wait_idle()).await;
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
