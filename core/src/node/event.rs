@@ -50,6 +50,8 @@ pub enum Event {
     SnapshotTaken { group: GroupId, snapshot: Snapshot },
     /// A snapshot has replaced the group's rows, durably.
     SnapshotInstalled { group: GroupId, position: LogPosition },
+    /// The snapshot is none that the group can start from, for this reason. The rows are as they were.
+    SnapshotRefused { group: GroupId, why: String },
     /// A computation ended.
     Computed { work: WorkId, product: Product },
 }
@@ -71,7 +73,7 @@ pub enum Effect {
     Checkpoint,
     /// Take a snapshot (`state::snapshot`). Ends in `SnapshotTaken`.
     TakeSnapshot { group: GroupId },
-    /// Replace the group's rows, durably (`state::install`). Ends in `SnapshotInstalled`.
+    /// Replace the group's rows, durably (`state::install`). Ends in `SnapshotInstalled` or `SnapshotRefused`.
     InstallSnapshot { group: GroupId, snapshot: Snapshot },
     /// Compute. Ends in `Computed`.
     Compute { work: WorkId, task: Task },

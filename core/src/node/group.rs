@@ -236,6 +236,13 @@ impl Group {
         self.use_rows(out);
     }
 
+    /// A snapshot was none. What was committed meanwhile is applied to the rows as they are.
+    pub(super) fn on_install_refused(&mut self, out: &mut Vec<Output>) {
+        assert!(matches!(self.rows, RowsUse::Installing), "a snapshot is refused only when one was ordered");
+        self.rows = RowsUse::Idle;
+        self.use_rows(out);
+    }
+
     fn release_reads(&mut self, out: &mut Vec<Output>) {
         let applied = self.applied.index;
         self.reads.retain(|&(index, id)| {

@@ -24,6 +24,7 @@ pub mod request;
 mod clients;
 mod clock;
 mod cluster;
+mod distrust;
 mod group;
 mod mover;
 mod objects;
@@ -60,6 +61,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use clients::{Asker, Proposer, Work};
 use cluster::Placement;
+use distrust::Distrust;
 use group::{Group, Output};
 pub use mover::Moved;
 use mover::Mover;
@@ -109,6 +111,7 @@ pub struct Node {
     doubtful: BTreeSet<NodeId>,
     /// Nodes that were told who belongs, since they were last lost.
     greeted: BTreeSet<NodeId>,
+    distrust: Distrust,
     swim: Option<Swim>,
     steward_due: Time,
     mover: Mover,
@@ -208,6 +211,7 @@ impl Node {
             confirming: None,
             doubtful: BTreeSet::new(),
             greeted: BTreeSet::new(),
+            distrust: Distrust::default(),
             swim,
             steward_due: now.time,
             mover: Mover::new(now.time),
@@ -253,6 +257,7 @@ impl Node {
                 self.step_group(group, raft::Event::SnapshotTaken { snapshot }, out);
             }
             Event::SnapshotInstalled { group, position } => self.on_snapshot_installed(group, position, out),
+            Event::SnapshotRefused { group, why } => self.on_snapshot_refused(group, &why, out),
             Event::Computed { work, product } => self.on_computed(work, product, out),
         }
         self.checkpoint_if_due(out);
@@ -304,15 +309,6 @@ impl Node {
             PeerMessage::Swim(message) => self.step_swim(swim::Event::Receive { from, message }, out),
             PeerMessage::Pins { ask, versions } => self.on_pins(from, ask, versions, out),
             PeerMessage::Pinned { ask, versions } => self.on_pinned(from, ask, versions, out),
-        }
-    }
-
-    fn on_raft(&mut self, from: NodeId, group: GroupId, message: raft::Message, out: &mut Vec<Effect>) {
-        if self.groups.contains_key(&group) {
-            self.step_group(group, raft::Event::Receive { from, message }, out);
-        } else {
-            let note = format!("node {from} sent a message for group {group}, which is not here");
-            out.push(Effect::Trace(Trace::Suspect(note)));
         }
     }
 

@@ -10,6 +10,7 @@
 //!   writes hears that it should try again: a slow drive must not become memory.
 
 use super::Node;
+use super::distrust::Lie;
 use super::event::Effect;
 use super::objects::TicketUse;
 use super::peer::{PeerMessage, ShardOrder, ShardOutcome, ShardTicket};
@@ -104,6 +105,9 @@ impl Node {
         };
         // Where the drive is not here, the peer knows an older topology, or a newer one. No order is passed on: it could go
         // round for ever.
+        if !self.stores.contains_key(&drive) {
+            self.distrust(from, Lie::Drive(drive), "", out);
+        }
         self.step_store(drive, event, out);
     }
 

@@ -111,6 +111,8 @@ pub enum Event {
     SnapshotTaken { snapshot: Snapshot },
     /// The snapshot that `InstallSnapshot` ordered is durable in the state machine.
     SnapshotInstalled { position: LogPosition },
+    /// The state machine does not take the snapshot and is as it was.
+    SnapshotRefused,
     /// The state machine is durable up to here: entries up to it may go from memory and from the log.
     Compact { through: LogIndex },
 }
@@ -144,7 +146,7 @@ pub enum Effect {
     TransferBegun { id: RequestId },
     /// A follower needs the state machine's snapshot. Ends in `SnapshotTaken`; asked once at a time.
     TakeSnapshot,
-    /// Replace the state machine by this snapshot, durably. Ends in `SnapshotInstalled`. No `Commit` follows before.
+    /// Replace the state machine by this snapshot, durably. Ends in `SnapshotInstalled` or `SnapshotRefused`. No `Commit` follows before.
     InstallSnapshot { snapshot: Snapshot },
     /// The replica changed role.
     Became { role: Role, term: Term, leader: Option<NodeId> },

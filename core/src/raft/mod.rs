@@ -74,6 +74,10 @@ use role::{Following, Leader, RoleState};
 /// is below it cannot overflow.
 const NUMBER_MAX: u64 = 1 << 62;
 
+/// How far a term may lie ahead of a replica's own. A group holds at most a few elections in a second, so no replica is that far
+/// behind; and a single lie does not use up the terms that there are, after which nobody could be elected.
+const TERMS_AHEAD_MAX: u64 = 1 << 32;
+
 /// One replica of a Raft group. See the module's description.
 #[derive(Debug)]
 pub struct Raft {
@@ -168,6 +172,7 @@ impl Raft {
             Event::Transfer { id, to } => self.on_transfer(id, to, now, out),
             Event::SnapshotTaken { snapshot } => self.on_snapshot_taken(&snapshot, now, out),
             Event::SnapshotInstalled { position } => self.on_snapshot_installed(position, out),
+            Event::SnapshotRefused => self.on_snapshot_refused(),
             Event::Compact { through } => self.on_compact(through, out),
         }
         self.persist_hard_state(out);
@@ -269,7 +274,7 @@ impl Raft {
     }
 
     fn on_receive(&mut self, from: NodeId, message: Message, now: Time, out: &mut Vec<Effect>) {
-        if from == self.config.node || !message.is_plausible(NUMBER_MAX) {
+        if from == self.config.node || !message.is_plausible(NUMBER_MAX) || self.is_far_ahead(message.term()) {
             self.suspects += 1;
             return;
         }
@@ -304,6 +309,12 @@ impl Raft {
             Message::ReadIndex { term, ask } => self.on_read_index(from, term, ask, out),
             Message::ReadIndexResponse { ask, index, .. } => self.on_read_index_response(ask, index, out),
         }
+    }
+
+    /// Whether no correct replica can be in this term. One that has heard of no term yet believes any.
+    fn is_far_ahead(&self, term: Term) -> bool {
+        let own = self.hard_state.term;
+        own > Term(0) && term.0 > own.0.saturating_add(TERMS_AHEAD_MAX)
     }
 
     /// Whether a response of `term` is for this replica as the leader of its term. A newer term ends the lead (§5.1).

@@ -110,6 +110,12 @@ impl Raft {
         }
     }
 
+    /// The state machine refused the snapshot: log and state machine stay as they are.
+    pub(super) fn on_snapshot_refused(&mut self) {
+        self.installing.take().expect("a snapshot is refused only when one was ordered");
+        self.suspects += 1;
+    }
+
     fn answer_install(&mut self, to: NodeId, matched: LogIndex, out: &mut Vec<Effect>) {
         let request = self.durability.request_for(matched).max(self.term_request()); // RAFT-12
         let message = Message::InstallSnapshotResponse { term: self.hard_state.term, matched };

@@ -4,7 +4,7 @@ use super::core_loop::Inbox;
 use super::pool::Pool;
 use anvil_core::node::{Event, Fatal, WorkId};
 use anvil_core::planted::Planted;
-use anvil_core::state::Query;
+use anvil_core::state::{InstallError, Query};
 use anvil_core::types::{Entries, GroupId, Snapshot};
 use anvil_state_store::StateStore;
 use std::io;
@@ -86,8 +86,12 @@ fn carry_out(store: &StateStore, write: Write) -> Result<Event, String> {
         }
         Write::Install { group, snapshot } => {
             let position = snapshot.position;
-            store.install(group, &snapshot).map_err(|error| error.to_string())?;
-            Ok(Event::SnapshotInstalled { group, position })
+            match store.install(group, &snapshot) {
+                Ok(()) => Ok(Event::SnapshotInstalled { group, position }),
+                Err(InstallError::Rows(error)) => Err(error.to_string()),
+                // It is the sender's doing, and this node is as it was.
+                Err(error) => Ok(Event::SnapshotRefused { group, why: error.to_string() }),
+            }
         }
     }
 }

@@ -51,6 +51,7 @@ impl fmt::Display for BriefEvent<'_> {
             Event::SnapshotInstalled { group, position } => {
                 write!(f, "snapshot installed g{group} at {}", position.index)
             }
+            Event::SnapshotRefused { group, why } => write!(f, "snapshot refused g{group}: {why}"),
             Event::Computed { work, product } => {
                 write!(f, "computed {}: ", work.0)?;
                 match product {

@@ -365,3 +365,65 @@ fn an_answer_to_an_older_term_confirms_no_round() {
     let message = Message::AppendEntriesResponse { term: Term(2), outcome, round: 0 };
     assert_eq!(world.seen, [(own, Effect::Send { to: NodeId(1), message })]);
 }
+
+#[test]
+fn an_absurd_term_is_not_believed_and_a_newcomer_believes_any() {
+    let mut world = leading();
+    world.persist(NodeId(1), 9);
+    let absurd = Term((1 << 32) + 2);
+    let lies = [
+        Message::RequestVote { term: absurd, last_log: position(9, 9), handover: true },
+        Message::RequestVoteResponse { term: absurd, granted: false },
+        Message::PreVoteResponse { term: absurd, granted: false },
+        Message::AppendEntriesResponse { term: absurd, outcome: AppendOutcome::Matched(LogIndex(0)), round: 0 },
+        Message::AppendEntries {
+            term: absurd,
+            previous: position(0, 0),
+            entries: Vec::new(),
+            commit: LogIndex(0),
+            round: 0,
+        },
+    ];
+    let count = lies.len() as u64;
+    for message in lies {
+        world.step(NodeId(1), Event::Receive { from: NodeId(2), message });
+    }
+    assert_eq!((world.raft(NodeId(1)).role(), world.raft(NodeId(1)).term()), (Role::Leader, Term(1)));
+    assert_eq!(world.raft(NodeId(1)).suspect_messages(), count);
+
+    // Who has heard of no term yet may join a group of any age.
+    let mut world = World::new(&[1, 2, 3], Options::default());
+    world.leaders.insert(absurd, NodeId(2));
+    let message = Message::AppendEntries {
+        term: absurd,
+        previous: position(0, 0),
+        entries: Vec::new(),
+        commit: LogIndex(0),
+        round: 0,
+    };
+    world.step(NodeId(1), Event::Receive { from: NodeId(2), message });
+    assert_eq!((world.raft(NodeId(1)).leader(), world.raft(NodeId(1)).suspect_messages()), (Some(NodeId(2)), 0));
+}
+
+#[test]
+fn a_snapshot_that_is_none_leaves_the_replica_as_it_was() {
+    let mut world = World::new(&[1, 2, 3], Options::default());
+    let own = NodeId(1);
+    world.leaders.insert(Term(2), NodeId(2));
+    let snapshot = Snapshot { position: position(7, 2), membership: None, rows: Bytes::from_static(b"nothing") };
+    world.step(own, Event::Receive { from: NodeId(2), message: Message::InstallSnapshot { term: Term(2), snapshot } });
+    world.node_mut(own).installing.take().expect("the state machine is asked");
+    world.step(own, Event::SnapshotRefused);
+    assert_eq!(world.raft(own).suspect_messages(), 1);
+    assert_eq!((world.raft(own).commit(), world.raft(own).last()), (LogIndex(0), position(0, 0)));
+    // It takes what comes after as if there had been none.
+    let message = Message::AppendEntries {
+        term: Term(2),
+        previous: position(0, 0),
+        entries: [entry(1, 2, 1)].to_vec(),
+        commit: LogIndex(0),
+        round: 0,
+    };
+    world.step(own, Event::Receive { from: NodeId(2), message });
+    assert_eq!(world.raft(own).last(), position(1, 2));
+}
