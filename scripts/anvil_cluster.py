@@ -4,6 +4,7 @@ Every writer owns its keys and records what was acknowledged. A read through any
 one whose answer never came.
 """
 
+import base64
 import hashlib
 import http.client
 import json
@@ -111,11 +112,13 @@ class Ledger:
 class Writer(threading.Thread):
     """Writes and reads through any node that lives, until it is told to stop."""
 
-    def __init__(self, number, nodes, ledger, seed):
+    def __init__(self, number, nodes, ledger, seed, connect=None):
+        """`connect` makes a client for a node, in the place of this folder's own."""
         super().__init__(daemon=True)
         self.number = number
         self.random = random.Random(seed)
         self.nodes = nodes
+        self.connect = connect or (lambda node: node.client(ANSWER_SECONDS))
         self.clients = {}
         self.ledger = ledger
         self.stopping = threading.Event()
@@ -137,7 +140,9 @@ class Writer(threading.Thread):
             self.clients.pop(node.name, None)
             self.stopping.wait(0.005)
             return node, None, False
-        client = self.clients.setdefault(node.name, node.client(ANSWER_SECONDS))
+        if node.name not in self.clients:
+            self.clients[node.name] = self.connect(node)
+        client = self.clients[node.name]
         try:
             return node, send(client), True
         except TimeoutError:
@@ -247,3 +252,57 @@ def check_alive(nodes):
 def ready(node):
     client = node.client(10)
     return client.send("GET", "/-/ready", {}).status == 200
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def with_other_secret(token):
+    """A token that is well formed and that the cluster never made."""
+    text = token.removeprefix("anvil1-")
+    content = bytearray(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))[:-4])
+    content[-1] ^= 1
+    content += crc32c(content).to_bytes(4, "big")
+    return "anvil1-" + base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def check_refusals(binary, scratch, nodes):
+    """Who may not join ends by itself, says why, and leaves the cluster as it was."""
+    first = nodes[0]
+    fresh = token_of(first)
+    other = member(binary, scratch, "other-founder")
+    try:
+        other.start()
+        foreign = token_of(other)
+    finally:
+        other.kill()
+    used = nodes[1].environment["ANVIL_TOKEN"]
+    cases = [
+        ("no token", None, "needs a token"),
+        ("a mistyped token", fresh[:-1] + ("A" if fresh[-1] != "A" else "B"), "the token"),
+        ("a token that was never made", with_other_secret(fresh), "token"),
+        ("a used token", used, "token"),
+        ("a token of another cluster", foreign, "cluster"),
+    ]
+    for number, (what, token, word) in enumerate(cases):
+        stranger = member(binary, scratch, f"stranger{number}", first, token)
+        stranger.spawn()
+        try:
+            stranger.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            raise CheckFailed(f"a node with {what} neither joined nor ended: {stranger.said()}") from None
+        finally:
+            stranger.kill()
+        said = stranger.said()
+        if stranger.process.returncode == 0 or "ERROR" not in said or word not in said or stranger.panicked():
+            raise CheckFailed(f"a node with {what} ended with {stranger.process.returncode} and said: {said}")
+        print(f"refused, {what}: {said.split('ERROR', 1)[1].strip()}", flush=True)
+    known = [one["name"] for one in status(first)["cluster"]["nodes"]]
+    if sorted(known) != sorted(node.name for node in nodes):
+        raise CheckFailed(f"after refusals the cluster has {known}")
