@@ -12,6 +12,7 @@
 //! A snapshot brings no time of its own here: whoever leads applies an entry of its own term soon after.
 
 use crate::types::{Now, Time, WallTime};
+use core::time::Duration;
 
 /// The replicated time of one group.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,11 @@ impl ReplicatedClock {
     /// The time to stamp with, and to judge expiry by.
     pub(super) fn read(&self, now: Now) -> WallTime {
         now.wall.max(self.estimate(now.time)) // TIME-1
+    }
+
+    /// By how much the replicated time is ahead of the wall clock.
+    pub(super) fn ahead(&self, now: Now) -> Duration {
+        Duration::from_millis(self.estimate(now.time).0.saturating_sub(now.wall.0))
     }
 
     fn estimate(&self, now: Time) -> WallTime {

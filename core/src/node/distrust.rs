@@ -4,6 +4,9 @@
 //! line that names it, not a flood. So lies are counted for each sender and kind, and told at the first and whenever their number has
 //! doubled.
 //!
+//! So does a clock that is wrong: nothing depends on clocks that agree, but what expires does so late, and objects have times that
+//! nobody believes.
+//!
 //! - `DISTRUST-1` A lie has a line in the log with the name of its sender, and a million lies have twenty.
 //!
 //! Not here: what is a lie (`raft`, and whoever decodes), and a member that lies well: nodes are not protected from each
@@ -12,11 +15,12 @@
 use super::Node;
 use super::event::Effect;
 use crate::raft;
-use crate::types::{DriveId, GroupId, NodeId, Trace};
+use crate::types::{DriveId, GroupId, NodeId, Time, Trace};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// What a node was caught at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +50,15 @@ impl Lie {
 #[derive(Debug, Default)]
 pub(super) struct Distrust {
     counts: BTreeMap<(NodeId, Lie), u64>,
+    /// When people were last told that clocks differ.
+    clocks_told: Option<Time>,
 }
+
+/// Clocks that differ by less are told to nobody: entries take a while from stamp to application, and replicas may lag.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
+
+/// How often people are told that clocks differ.
+const CLOCKS_TOLD: Duration = Duration::from_secs(600);
 
 /// Kinds of lies of all nodes that are counted apart: a liar has as many groups and drives to name as there are numbers.
 const KINDS_MAX: usize = 256;
@@ -72,6 +84,21 @@ impl Node {
     /// Tells people that a node was caught; `why` says more, or nothing.
     pub(super) fn distrust(&mut self, from: NodeId, lie: Lie, why: &str, out: &mut Vec<Effect>) {
         if let Some(line) = self.distrust.note(from, lie, why) {
+            out.push(Effect::Trace(Trace::Suspect(line)));
+        }
+    }
+
+    /// Tells people when the times that members stamp lie ahead of the clock here: one of the clocks is wrong.
+    pub(super) fn compare_clocks(&mut self, id: GroupId, out: &mut Vec<Effect>) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let ahead = group.clock.ahead(self.now);
+        let is_told = self.distrust.clocks_told.is_some_and(|told| self.now.time < told.after(CLOCKS_TOLD));
+        if ahead > CLOCKS_APART_MAX && !is_told {
+            self.distrust.clocks_told = Some(self.now.time);
+            let line = format!(
+                "the cluster's time is {} s ahead of the clock of this node: this clock is wrong, or that of another node is or was",
+                ahead.as_secs()
+            );
             out.push(Effect::Trace(Trace::Suspect(line)));
         }
     }

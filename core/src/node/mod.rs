@@ -407,6 +407,7 @@ impl Node {
             _ => self.sweep.note_applied(),
         }
         self.on_outputs(id, outputs, out);
+        self.compare_clocks(id, out);
     }
 
     fn on_snapshot_installed(&mut self, id: GroupId, position: LogPosition, out: &mut Vec<Effect>) {

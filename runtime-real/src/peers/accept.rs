@@ -1,7 +1,8 @@
 //! Connections from outside: who may have one, and what comes over it.
 //!
-//! - `ACCEPT-1` Handshakes under way are bounded, in all and for each address; beyond a part of the bound an address must
-//!   first prove that it is real. Each ends within a few seconds.
+//! - `ACCEPT-1` Handshakes under way are bounded, in all and for each address. Those from addresses that have not proven to be
+//!   real have places of their own, so that invented ones take none of the others'; and members have places that no stranger
+//!   takes. Each handshake ends within a few seconds.
 //! - `ACCEPT-2` Frames are taken only from a node with a certificate of this cluster that is known as a member.
 //! - `ACCEPT-3` A node has one connection to us at a time. A newer one replaces the older: its sender has begun anew.
 //! - `ACCEPT-4` What no correct node sends ends the connection with a reason, and a line in the log at most once in a while.
@@ -23,10 +24,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Handshakes under way at most.
+/// Handshakes under way at most, from addresses that have proven that they receive what we send there. Members may have more.
 pub(super) const HALF_OPEN_MAX: usize = 128;
 
-/// Handshakes under way above which a new address must prove that it receives what we send there.
+/// Handshakes under way at most from other addresses: beyond it each must prove itself.
 const HALF_OPEN_TRUSTING: usize = 32;
 
 /// Handshakes under way from one address at most.
@@ -55,9 +56,9 @@ pub(super) fn close(connection: &Connection, why: Close, sentence: &str) {
     connection.close(VarInt::from_u32(why as u32), sentence.as_bytes());
 }
 
-/// Handshakes under way.
+/// Handshakes under way, by their address and whether it is proven.
 #[derive(Debug, Default)]
-pub(super) struct HalfOpen(Mutex<HashMap<IpAddr, usize>>);
+pub(super) struct HalfOpen(Mutex<HashMap<(IpAddr, bool), usize>>);
 
 enum Verdict {
     Accept,
@@ -67,26 +68,26 @@ enum Verdict {
 
 impl HalfOpen {
     // ACCEPT-1
-    fn judge(&self, address: IpAddr, proven: bool) -> Verdict {
+    fn judge(&self, address: IpAddr, proven: bool, is_member: bool) -> Verdict {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = open.values().sum();
-        let of_it = open.get(&address).copied().unwrap_or(0);
-        if all >= HALF_OPEN_MAX || (proven && of_it >= HALF_OPEN_PER_ADDRESS) {
-            return Verdict::Ignore;
-        }
-        if !proven && (all >= HALF_OPEN_TRUSTING || of_it >= HALF_OPEN_PER_ADDRESS) {
+        let all: usize = open.iter().filter(|((_, known), _)| *known == proven).map(|(_, count)| count).sum();
+        let of_it = open.get(&(address, proven)).copied().unwrap_or(0);
+        if !proven && all >= HALF_OPEN_TRUSTING {
             return Verdict::Prove;
         }
-        *open.entry(address).or_insert(0) += 1;
+        if proven && (of_it >= HALF_OPEN_PER_ADDRESS || (all >= HALF_OPEN_MAX && !is_member)) {
+            return Verdict::Ignore;
+        }
+        *open.entry((address, proven)).or_insert(0) += 1;
         Verdict::Accept
     }
 
-    fn end(&self, address: IpAddr) {
+    fn end(&self, address: IpAddr, proven: bool) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&address) {
+        if let Some(count) = open.get_mut(&(address, proven)) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&address);
+                open.remove(&(address, proven));
             }
         }
     }
@@ -96,7 +97,8 @@ impl HalfOpen {
 pub(super) async fn accept_all(mesh: Arc<Mesh>) {
     while let Some(incoming) = mesh.endpoint.accept().await {
         let address = incoming.remote_address();
-        match mesh.half_open.judge(address.ip(), incoming.remote_address_validated()) {
+        let is_member = mesh.has_member_at(address.ip());
+        match mesh.half_open.judge(address.ip(), incoming.remote_address_validated(), is_member) {
             Verdict::Accept => {
                 tokio::spawn(accept(Arc::clone(&mesh), incoming));
             }
@@ -115,12 +117,12 @@ pub(super) async fn accept_all(mesh: Arc<Mesh>) {
 }
 
 async fn accept(mesh: Arc<Mesh>, incoming: Incoming) {
-    let address = incoming.remote_address();
+    let (address, proven) = (incoming.remote_address(), incoming.remote_address_validated());
     let made = match incoming.accept() {
         Ok(connecting) => timeout(HANDSHAKE, connecting).await,
         Err(error) => Ok(Err(error)),
     };
-    mesh.half_open.end(address.ip());
+    mesh.half_open.end(address.ip(), proven);
     let connection = match made {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return mesh.refused(&address.to_string(), &refusal(&error)),
@@ -244,16 +246,25 @@ mod tests {
         let half_open = HalfOpen::default();
         let host = |n: u8| IpAddr::from([10, 0, 0, n]);
         for _ in 0..HALF_OPEN_TRUSTING {
-            assert!(matches!(half_open.judge(host(1), false), Verdict::Accept));
+            assert!(matches!(half_open.judge(host(1), false, false), Verdict::Accept));
         }
-        assert!(matches!(half_open.judge(host(2), false), Verdict::Prove), "who is not proven must be");
-        assert!(matches!(half_open.judge(host(1), true), Verdict::Ignore), "one address has its share");
-        for n in 0..HALF_OPEN_MAX - HALF_OPEN_TRUSTING {
-            assert!(matches!(half_open.judge(host(2 + u8::try_from(n % 8).unwrap()), true), Verdict::Accept));
+        assert!(matches!(half_open.judge(host(2), false, true), Verdict::Prove), "who is not proven must be");
+        for _ in 0..HALF_OPEN_PER_ADDRESS {
+            let verdict = half_open.judge(host(1), true, true);
+            assert!(matches!(verdict, Verdict::Accept), "what others sent in its name takes none of its places");
         }
-        assert!(matches!(half_open.judge(host(99), true), Verdict::Ignore), "all places are taken");
-        half_open.end(host(1));
-        assert!(matches!(half_open.judge(host(99), true), Verdict::Accept));
-        half_open.end(host(200));
+        assert!(matches!(half_open.judge(host(1), true, true), Verdict::Ignore), "one address has its share");
+        for n in 0..HALF_OPEN_MAX - HALF_OPEN_PER_ADDRESS {
+            let address = host(2 + u8::try_from(n % 8).unwrap());
+            assert!(matches!(half_open.judge(address, true, false), Verdict::Accept));
+        }
+        assert!(matches!(half_open.judge(host(99), true, false), Verdict::Ignore), "all places are taken");
+        assert!(matches!(half_open.judge(host(99), true, true), Verdict::Accept), "but those of members");
+        half_open.end(host(99), true);
+        half_open.end(host(1), true);
+        assert!(matches!(half_open.judge(host(98), true, false), Verdict::Accept));
+        half_open.end(host(1), false);
+        assert!(matches!(half_open.judge(host(3), false, false), Verdict::Accept));
+        half_open.end(host(200), true);
     }
 }

@@ -49,7 +49,7 @@ use peer::Peer;
 use quinn::{Connection, Endpoint, VarInt};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -250,6 +250,11 @@ impl Mesh {
         let this = self.this.upgrade().expect("the transport runs");
         let keeping = self.runtime.spawn(link::keep(this, Arc::clone(&peer))).abort_handle();
         Member { peer, keeping, inbound: None, unreachable_lines: Arc::new(Pace::new(UNREACHABLE_LINES)) }
+    }
+
+    /// Whether a member is known at this address, on whatever port it dials from.
+    fn has_member_at(&self, address: IpAddr) -> bool {
+        self.members().values().any(|member| member.peer.address.borrow().ip() == address)
     }
 
     /// Takes a peer's connection for its only one. Gives the peer and the connection that it replaces, or nothing if the
