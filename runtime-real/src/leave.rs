@@ -100,6 +100,7 @@ mod tests {
             topology: Topology::default(),
             placement: 0,
             moved: Default::default(),
+            scrubbed: Default::default(),
             doubtful: doubtful.iter().copied().map(NodeId).collect(),
         }
     }

@@ -431,6 +431,9 @@ async fn what_waits_for_a_silent_peer_is_bounded_and_the_rest_counted() {
     let figures = node.figures(2);
     assert_eq!((figures.bytes_waiting, figures.frames_dropped, figures.frames_sent), (0, FRAMES + 1, 0));
     node.peers.send(NodeId(7), control("to nobody"));
+    // What is sent later is lost with a later attempt, and that is told too (LINK-4).
+    node.peers.send(NodeId(2), control("again"));
+    node.hears(NodeId(2), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

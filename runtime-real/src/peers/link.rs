@@ -6,7 +6,8 @@
 //!   (`QUIC-3`).
 //! - `LINK-3` A peer counts as reachable once it has said that it takes our frames, not once packets come back.
 //! - `LINK-4` What waits while a peer cannot be reached is dropped with each failed attempt: what arrives after an outage
-//!   is not older than the last attempt.
+//!   is not older than the last attempt. Whoever sent it hears again that the peer cannot be reached, and need not wait for an
+//!   answer.
 
 use super::Mesh;
 use super::frame::{Frame, StreamKind};
@@ -74,8 +75,8 @@ impl std::fmt::Display for DialError {
 pub(super) async fn keep(mesh: Arc<Mesh>, peer: Arc<Peer>) {
     let mut pause = PAUSE_FIRST;
     let mut told = None;
-    let mut tell = |reachable| {
-        if told != Some(reachable) {
+    let mut tell = |reachable, again| {
+        if told != Some(reachable) || again {
             told = Some(reachable);
             mesh.handler.reachable(peer.node, reachable);
         }
@@ -83,6 +84,7 @@ pub(super) async fn keep(mesh: Arc<Mesh>, peer: Arc<Peer>) {
     let mut moved = peer.address.subscribe();
     loop {
         let address = *moved.borrow_and_update();
+        let mut frames_lost = false;
         match dial(&mesh, &peer, address).await {
             Ok(connection) => {
                 let since = Instant::now();
@@ -90,7 +92,7 @@ pub(super) async fn keep(mesh: Arc<Mesh>, peer: Arc<Peer>) {
                 peer.stand(Some(connection.clone()));
                 mesh.unreachable_lines(peer.node).forget();
                 tracing::info!("node {} at {address} is reachable", peer.node);
-                tell(true);
+                tell(true, false);
                 let why = tokio::select! {
                     why = send_all(&peer, &connection) => why.to_string(),
                     _ = moved.changed() => "its address has changed".to_owned(),
@@ -106,11 +108,11 @@ pub(super) async fn keep(mesh: Arc<Mesh>, peer: Arc<Peer>) {
                 if let Some(more) = mesh.unreachable_lines(peer.node).line() {
                     tracing::warn!("node {} at {address} cannot be reached: {error}{more}", peer.node);
                 }
-                // LINK-4
-                peer.drop_waiting();
+                // LINK-4. A peer that is just starting is heard before it is reached, and is sent to in between.
+                frames_lost = peer.drop_waiting() > 0;
             }
         }
-        tell(false);
+        tell(false, frames_lost);
         tokio::select! {
             () = tokio::time::sleep(jittered(pause)) => pause = (pause * 2).min(PAUSE_LAST),
             () = peer.wanted.notified() => pause = PAUSE_FIRST,

@@ -123,10 +123,11 @@ impl Peer {
         }
     }
 
-    /// Drops what waits, since it cannot be sent soon and would only be old when it can.
-    pub(super) fn drop_waiting(&self) {
+    /// Drops what waits, since it cannot be sent soon and would only be old when it can. How many frames there were.
+    pub(super) fn drop_waiting(&self) -> usize {
         let dropped = [&self.control, &self.batches, &self.bulk, &self.huge].map(Queue::clear).iter().sum();
         add(&self.counts.frames_dropped, dropped);
+        dropped
     }
 
     pub(super) fn stand(&self, connection: Option<Connection>) {
