@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// How long a node whose place others take serves on, so that clients with a request every now and then are told that their
 /// connection ends.
-const FAREWELL: Duration = Duration::from_millis(250);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Hands over what this node leads, and waits until others do. At once where there are no others.
 pub(crate) async fn leave(client: &Client) {
