@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// How long one operation may take before it counts as failed.
-const OPERATION_TIME: Duration = Duration::from_secs(60);
+pub(crate) const OPERATION_TIME: Duration = Duration::from_secs(60);
 
 /// Where requests go.
 #[derive(Clone, Debug)]
@@ -40,11 +40,16 @@ impl Endpoint {
         Ok(Endpoint { authority: authority.as_str().into(), address: address.into() })
     }
 
-    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    /// A byte stream to it.
+    pub(crate) async fn stream(&self) -> anyhow::Result<TcpStream> {
         let stream = TcpStream::connect(&*self.address).await;
         let stream = stream.with_context(|| format!("cannot connect to {}; is it running?", self.address))?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        Ok(stream)
+    }
+
+    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+        let (sender, connection) = http1::handshake(TokioIo::new(self.stream().await?)).await?;
         tokio::spawn(connection);
         Ok(sender)
     }
@@ -70,6 +75,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// The authority of its endpoint.
+    pub(crate) fn authority(&self) -> Arc<str> {
+        Arc::clone(&self.endpoint.authority)
+    }
+
     /// Sends a request and reads its whole answer: the status, and the body's first bytes with its length.
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
         let outcome = tokio::time::timeout(OPERATION_TIME, self.exchange(request)).await;

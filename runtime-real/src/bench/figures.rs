@@ -22,6 +22,8 @@ pub(super) struct Figures {
     pub(super) p99: Duration,
     pub(super) p999: Duration,
     pub(super) longest: Duration,
+    /// BENCH-3: processor time of the servers for each operation; `None` when no server was named.
+    pub(super) processor: Option<Duration>,
 }
 
 impl Samples {
@@ -61,6 +63,7 @@ impl Samples {
             p99: percentile(&self.latencies, 990),
             p999: percentile(&self.latencies, 999),
             longest: self.latencies.last().copied().unwrap_or_default(),
+            processor: None,
         }
     }
 }
@@ -99,19 +102,79 @@ pub(super) fn shown_size(size: usize) -> String {
 }
 
 /// The head of a table.
-pub(super) const HEAD: &str =
-    "operation             clients      ops/s     MiB/s       p50       p99     p99.9   longest  failed";
+const HEAD: &str =
+    "operation             clients      ops/s     MiB/s       p50       p99     p99.9   longest  failed   cpu/op";
+
+/// How figures are printed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Printer {
+    /// A table for people.
+    Table,
+    /// A line of JSON for each run, durations in microseconds.
+    Json,
+}
+
+impl Printer {
+    pub(super) fn new(json: bool) -> Printer {
+        if json { Printer::Json } else { Printer::Table }
+    }
+
+    /// What is measured, and the table's head.
+    #[expect(clippy::print_stdout, reason = "this is the command's output")]
+    pub(super) fn head(self, title: &str) {
+        match self {
+            Printer::Table => println!("{title}\n\n{HEAD}"),
+            Printer::Json => {}
+        }
+    }
+
+    /// A run's figures.
+    #[expect(clippy::print_stdout, reason = "this is the command's output")]
+    pub(super) fn run(self, operation: &str, clients: usize, figures: &Figures) {
+        match self {
+            Printer::Table => println!("{}", line(operation, clients, figures)),
+            Printer::Json => println!("{}", record(operation, clients, figures)),
+        }
+    }
+
+    /// A sentence under a table.
+    #[expect(clippy::print_stdout, reason = "this is the command's output")]
+    pub(super) fn note(self, sentence: &str) {
+        match self {
+            Printer::Table => println!("{sentence}"),
+            Printer::Json => {}
+        }
+    }
+}
 
 /// A line of a table.
-pub(super) fn line(operation: &str, clients: usize, figures: &Figures) -> String {
+fn line(operation: &str, clients: usize, figures: &Figures) -> String {
     format!(
-        "{operation:20} {clients:>8} {:>10.1} {:>9.2} {:>9} {:>9} {:>9} {:>9} {:>7}",
+        "{operation:20} {clients:>8} {:>10.1} {:>9.2} {:>9} {:>9} {:>9} {:>9} {:>7} {:>8}",
         figures.per_second,
         figures.mib_per_second,
         shown(figures.p50),
         shown(figures.p99),
         shown(figures.p999),
         shown(figures.longest),
-        figures.failures
+        figures.failures,
+        figures.processor.map_or_else(|| "-".to_owned(), shown)
     )
+}
+
+fn record(operation: &str, clients: usize, figures: &Figures) -> serde_json::Value {
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    serde_json::json!({
+        "operation": operation,
+        "clients": clients,
+        "operations": figures.operations,
+        "per_second": figures.per_second,
+        "mib_per_second": figures.mib_per_second,
+        "p50_us": micros(figures.p50),
+        "p99_us": micros(figures.p99),
+        "p999_us": micros(figures.p999),
+        "longest_us": micros(figures.longest),
+        "failures": figures.failures,
+        "processor_us": figures.processor.map(micros),
+    })
 }

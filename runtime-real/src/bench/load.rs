@@ -1,7 +1,7 @@
 //! Clients that load one endpoint for a while.
 
 use super::figures::{Figures, Samples, shown_size};
-use crate::endpoint::{Connection, Endpoint};
+use super::servers::Servers;
 use anyhow::bail;
 use bytes::Bytes;
 use std::future::Future;
@@ -30,18 +30,26 @@ pub(super) struct Run {
     pub(super) size: usize,
 }
 
-/// Lets every client of a run do `operation` (given its own number and that of the operation) until the time is over.
-pub(super) async fn load<O, F>(run: &Run, endpoint: &Endpoint, operation: O) -> anyhow::Result<Figures>
+/// Lets every client of a run do `operation` (given its own number and that of the operation) until the time is over, each on
+/// what `connection` gives for its number. Beside it the `servers` are watched.
+pub(super) async fn load<C, O, F>(
+    run: &Run,
+    servers: &Servers,
+    connection: impl Fn(usize) -> C,
+    operation: O,
+) -> anyhow::Result<Figures>
 where
-    O: Fn(Connection, usize, u64) -> F + Clone + Send + 'static,
-    F: Future<Output = (Connection, anyhow::Result<()>)> + Send,
+    C: Send + 'static,
+    O: Fn(C, usize, u64) -> F + Clone + Send + 'static,
+    F: Future<Output = (C, anyhow::Result<()>)> + Send,
 {
+    let before = servers.processor_time()?;
     let done = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
     let begun = Instant::now();
     let end = begun + run.length;
     for client in 0..run.clients {
-        let (operation, mut connection, done) = (operation.clone(), endpoint.connection(), Arc::clone(&done));
+        let (operation, mut connection, done) = (operation.clone(), connection(client), Arc::clone(&done));
         clients.spawn(async move {
             let mut samples = Samples::default();
             let mut number = 0;
@@ -78,7 +86,12 @@ where
         let _ = progress.await;
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
-    Ok(all.figures(run.size, run.length))
+    let spent = servers.processor_time()?.zip(before).map(|(after, before)| after.saturating_sub(before));
+    let mut figures = all.figures(run.size, run.length);
+    // BENCH-3
+    let operations = u32::try_from(figures.operations).unwrap_or(u32::MAX);
+    figures.processor = spent.and_then(|spent| spent.checked_div(operations));
+    Ok(figures)
 }
 
 async fn progress(run: Run, begun: Instant, done: Arc<AtomicU64>) {

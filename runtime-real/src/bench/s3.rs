@@ -1,8 +1,9 @@
 //! `anvil bench s3`: puts and gets of objects on any S3 endpoint.
 
 use super::S3Args;
-use super::figures::{HEAD, line, shown_size};
+use super::figures::{Printer, shown_size};
 use super::load::{Run, judge, load, payload};
+use super::servers::Servers;
 use super::signer::{Credentials, Signable, sha256_hex, stamp};
 use crate::endpoint::{Answer, Connection, Endpoint};
 use anyhow::{Context as _, bail};
@@ -21,7 +22,7 @@ const OBJECTS_BYTES_MAX: u64 = 1 << 30;
 /// Everything that a request needs besides its path.
 #[derive(Clone, Debug)]
 struct Target {
-    endpoint: Endpoint,
+    endpoints: Arc<[Endpoint]>,
     credentials: Arc<Credentials>,
     bucket: Arc<str>,
 }
@@ -39,20 +40,20 @@ impl Body {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "this is the command's output")]
 pub(super) async fn bench(args: S3Args) -> anyhow::Result<()> {
     let target = Target {
-        endpoint: Endpoint::parse(&args.endpoint)?,
+        endpoints: args.endpoint.iter().map(|url| Endpoint::parse(url)).collect::<anyhow::Result<_>>()?,
         credentials: Arc::new(credentials(&args)?),
         bucket: args.bucket.as_str().into(),
     };
     target.make_bucket().await?;
-    println!("objects in bucket {} of {}\n", args.bucket, args.endpoint);
-    println!("{HEAD}");
+    let servers = Servers::new(&args.output.server_pid);
+    let printer = Printer::new(args.output.json);
+    printer.head(&format!("objects in bucket {} of {}", args.bucket, args.endpoint.join(", ")));
     for &size in &args.size {
         for &clients in &args.clients {
             let length = Duration::from_secs(args.seconds);
-            let result = target.measure(size, clients, length).await;
+            let result = target.measure(size, clients, length, &servers, printer).await;
             target.clean(clients, objects_of_a_client(size, clients)).await;
             result?;
         }
@@ -84,8 +85,14 @@ fn key(client: usize, number: u64) -> String {
 
 impl Target {
     /// One put run and one get run.
-    #[expect(clippy::print_stdout, reason = "this is the command's output")]
-    async fn measure(&self, size: usize, clients: usize, length: Duration) -> anyhow::Result<()> {
+    async fn measure(
+        &self,
+        size: usize,
+        clients: usize,
+        length: Duration,
+        servers: &Servers,
+        printer: Printer,
+    ) -> anyhow::Result<()> {
         let objects = objects_of_a_client(size, clients);
         let body = Body::new(payload(size));
         // Every object is there before the first is read, however short the run of puts is.
@@ -104,15 +111,20 @@ impl Target {
                     (connection, outcome)
                 }
             };
-            let figures = load(&run, &self.endpoint, operation).await?;
-            println!("{}", line(&format!("{name} {}", shown_size(size)), clients, &figures));
+            let figures = load(&run, servers, |client| self.connection(client), operation).await?;
+            printer.run(&format!("{name} {}", shown_size(size)), clients, &figures);
             judge(&figures)?;
         }
         Ok(())
     }
 
+    /// The connection of a client: each to the next node.
+    fn connection(&self, client: usize) -> Connection {
+        self.endpoints[client % self.endpoints.len()].connection()
+    }
+
     async fn make_bucket(&self) -> anyhow::Result<()> {
-        let mut connection = self.endpoint.connection();
+        let mut connection = self.connection(0);
         let answer = self.send(&mut connection, &Method::PUT, None, &Body::new(Bytes::new())).await?;
         // It may be there already.
         if answer.status != StatusCode::CONFLICT {
@@ -129,7 +141,7 @@ impl Target {
     }
 
     async fn each_object(&self, clients: usize, objects: u64, method: &Method, body: &Body) -> anyhow::Result<()> {
-        let mut connection = self.endpoint.connection();
+        let mut connection = self.connection(0);
         for client in 0..clients {
             for number in 0..objects {
                 self.send(&mut connection, method, Some(&key(client, number)), body).await?.check("preparing")?;
@@ -147,9 +159,9 @@ impl Target {
         body: &Body,
     ) -> anyhow::Result<Answer> {
         let path = key.map_or_else(|| format!("/{}", self.bucket), |key| format!("/{}/{key}", self.bucket));
-        let stamp = stamp(SystemTime::now());
+        let (stamp, host) = (stamp(SystemTime::now()), connection.authority());
         let headers = [
-            ("host", &*self.endpoint.authority),
+            ("host", &*host),
             ("x-amz-content-sha256", &*body.sha256),
             ("x-amz-date", stamp.as_str()),
         ];

@@ -1,6 +1,7 @@
 //! The percentiles and the signer, against known values.
 
 use super::figures::{Samples, percentile, shown, shown_size};
+use super::servers::{Servers, ticks_of};
 use super::signer::{Credentials, Signable, sha256_hex, stamp};
 use super::{count, size};
 use std::time::{Duration, SystemTime};
@@ -103,4 +104,19 @@ fn sizes_and_counts_are_read_and_shown() {
     );
     assert_eq!(shown(Duration::from_micros(950)), "950 us");
     assert_eq!(shown(Duration::from_micros(12_340)), "12.3 ms");
+}
+
+#[test]
+fn processor_time_is_that_of_the_whole_process() {
+    let stat = "42 (a) name (b) S 1 2 3 4 5 6 7 8 9 10 700 30 999 999 20 0 8 0 1 2 3";
+    assert_eq!(ticks_of(stat), Some(730));
+    assert_eq!(ticks_of("42 (name S 1 2"), None);
+    assert_eq!(Servers::new(&[]).processor_time().unwrap(), None);
+    let own = Servers::new(&[std::process::id()]);
+    let before = own.processor_time().unwrap().unwrap();
+    let begun = std::time::Instant::now();
+    while own.processor_time().unwrap().unwrap() == before {
+        assert!(begun.elapsed() < Duration::from_secs(20), "a busy process spends time");
+    }
+    assert!(Servers::new(&[u32::MAX]).processor_time().is_err());
 }
