@@ -93,7 +93,9 @@ impl Config {
             election_timeout: self.election_timeout,
             heartbeat_interval: self.heartbeat_interval,
             append_bytes_max: self.append_bytes_max,
-            appends_in_flight_max: 16,
+            // One that the follower is syncing and one for its next sync. What comes meanwhile leaves together with the
+            // next: more in flight would be synced together all the same, and cost a message for each command.
+            appends_in_flight_max: 2,
             tail_entries_max: self.tail_entries_max,
             uncommitted_bytes_max: 64 << 20,
             forward_patience: self.forward_patience,

@@ -351,7 +351,7 @@ impl CoreLoop {
             Effect::Disk { user, op, order } => workers.disk(DiskJob { user, op, order }),
             Effect::Apply { group, entries } => workers.state.write(Write::Apply { group, entries }),
             Effect::Query { work, group, query } => workers.state.ask(Question { work, group, query }),
-            Effect::Checkpoint => workers.state.write(Write::Checkpoint),
+            Effect::Checkpoint => workers.state.checkpoint(),
             Effect::TakeSnapshot { group } => workers.state.write(Write::TakeSnapshot { group }),
             Effect::InstallSnapshot { group, snapshot } => workers.state.write(Write::Install { group, snapshot }),
             Effect::Compute { work, task } => workers.compute.send(ComputeJob { work, task }),

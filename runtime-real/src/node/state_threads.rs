@@ -1,4 +1,4 @@
-//! The threads of the state store: one that writes, a few that answer queries.
+//! The threads of the state store: one that writes, a few that answer queries, and one for checkpoints, which take long.
 
 use super::core_loop::Inbox;
 use super::pool::Pool;
@@ -17,7 +17,6 @@ const READERS: usize = 2;
 #[derive(Debug)]
 pub(super) enum Write {
     Apply { group: GroupId, entries: Entries },
-    Checkpoint,
     TakeSnapshot { group: GroupId },
     Install { group: GroupId, snapshot: Snapshot },
 }
@@ -34,6 +33,7 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) struct StateThreads {
     writer: Pool<Write>,
+    checkpoints: Pool<()>,
     readers: Pool<Question>,
     store: Arc<StateStore>,
 }
@@ -45,6 +45,14 @@ impl StateThreads {
             let (store, inbox) = (Arc::clone(&store), inbox.clone());
             move |write| post(&inbox, carry_out(&store, write))
         })?;
+        // What a checkpoint is ordered for was applied before: it waits for no other work.
+        let checkpoints = Pool::start("anvil-ckpt", 1, || {
+            let (store, inbox) = (Arc::clone(&store), inbox.clone());
+            move |()| {
+                let done = store.checkpoint().map(|()| Event::Checkpointed);
+                post(&inbox, done.map_err(|error| error.to_string()));
+            }
+        })?;
         let readers = Pool::start("anvil-query", READERS, || {
             let (store, inbox) = (Arc::clone(&store), inbox.clone());
             move |question: Question| {
@@ -53,11 +61,15 @@ impl StateThreads {
                 post(&inbox, event.map_err(|error| error.to_string()));
             }
         })?;
-        Ok(StateThreads { writer, readers, store })
+        Ok(StateThreads { writer, checkpoints, readers, store })
     }
 
     pub(super) fn write(&self, write: Write) {
         self.writer.send(write);
+    }
+
+    pub(super) fn checkpoint(&self) {
+        self.checkpoints.send(());
     }
 
     pub(super) fn ask(&self, question: Question) {
@@ -67,6 +79,7 @@ impl StateThreads {
     /// Lets the threads end and makes everything applied durable.
     pub(super) fn finish(self) -> Result<(), String> {
         self.writer.finish();
+        self.checkpoints.finish();
         self.readers.finish();
         self.store.checkpoint().map_err(|error| error.to_string())
     }
@@ -79,7 +92,6 @@ fn carry_out(store: &StateStore, write: Write) -> Result<Event, String> {
             let (through, answers) = store.apply(group, &entries).map_err(failed)?;
             Ok(Event::Applied { group, through, answers })
         }
-        Write::Checkpoint => store.checkpoint().map_err(failed).map(|()| Event::Checkpointed),
         Write::TakeSnapshot { group } => {
             let snapshot = store.snapshot(group, Planted::default()).map_err(failed)?;
             Ok(Event::SnapshotTaken { group, snapshot })

@@ -1,34 +1,46 @@
-//! The state store: the applied rows of all groups of a node in one `redb` file.
+//! The state store: the applied rows of all groups of a node in one `redb` file, and in memory what the file lacks.
 //!
 //! Both runtimes use this same code, the simulator with a storage backend over its simulated disk.
 //!
-//! - `REDB-1` A batch of entries and the applied position that it leads to become visible in one transaction.
-//! - `REDB-2` Applying does not sync (`Durability::None`); a checkpoint does, and makes everything applied before it
-//!   durable. Checkpoints save the allocator state (quick-repair), or reopening a large file after a crash would take
+//! The intuition: what is applied between two checkpoints is lost with the process anyway and comes again from the log. So it
+//! need not pass through the pages of a tree, each of which would be copied, checked and written for a few rows: it lies in a
+//! sorted map (`recent`), and a checkpoint carries it into the file as one transaction, in the order of its keys. How much
+//! that is, the core bounds, which orders a checkpoint after so many bytes.
+//!
+//! - `REDB-1` A batch of entries and the applied position that it leads to become visible at once.
+//! - `REDB-2` Applying writes nothing to the drive; a checkpoint does, and makes everything applied before it durable in one
+//!   transaction. Checkpoints save the allocator state (quick-repair), or reopening a large file after a crash would take
 //!   minutes.
 //! - `REDB-3` Opening verifies the checksum of every page in use; a file altered since it was written is refused.
+
+mod recent;
 
 use anvil_core::planted::Planted;
 use anvil_core::rows::{Rows, RowsError, RowsMut, Scan};
 use anvil_core::state::{self, Answer, Applied, InstallError, PlacementRow, Query, QueryAnswer};
 use anvil_core::topology::Topology;
 use anvil_core::types::{Entry, GroupId, LogIndex, Membership, Snapshot};
+use recent::{Batch, Recent, View};
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition, TableError,
-    WriteTransaction,
+    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, Table,
+    TableDefinition, TableError, WriteTransaction,
 };
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
 
 /// A row's key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
-/// The open store. Queries may run in parallel; of the others, one at a time.
+/// The open store. Queries may run in parallel, and a checkpoint beside everything; of the others, one at a time.
 #[derive(Debug)]
 pub struct StateStore {
     database: Database,
+    recent: RwLock<Recent>,
+    /// Held while `recent` is carried into the file.
+    carrying: Mutex<()>,
 }
 
 /// Why a store could not be opened.
@@ -87,8 +99,9 @@ impl StateStore {
     }
 
     fn ready(opened: Result<Database, redb::DatabaseError>) -> Result<StateStore, OpenError> {
-        let store = StateStore { database: opened.map_err(open_error)? };
-        let table_ready = store.write(true, |_| Ok(()));
+        let store =
+            StateStore { database: opened.map_err(open_error)?, recent: RwLock::default(), carrying: Mutex::default() };
+        let table_ready = store.write(|_| Ok(()));
         table_ready.map_err(|error: RowsError| OpenError::Drive(error.to_string()))?;
         Ok(store)
     }
@@ -110,10 +123,16 @@ impl StateStore {
 
     /// Applies committed entries (`REDB-1`). Returns what is applied, and the answers.
     pub fn apply(&self, group: GroupId, entries: &[Entry]) -> Result<(Applied, Vec<(LogIndex, Answer)>), RowsError> {
-        self.write(false, |rows| {
-            let answers = state::apply(group, entries, rows)?;
-            Ok((state::applied(group, rows)?, answers))
-        })
+        let recent = self.recent();
+        let mut batch = Batch::new(View::new(self, recent.layers()));
+        // An error drops the batch.
+        let answers = state::apply(group, entries, &mut batch)?;
+        let applied = state::applied(group, &batch)?;
+        let changes = batch.into_changes();
+        drop(recent);
+        // REDB-1. A checkpoint may have moved on meanwhile; what is newer than all it has stays newer.
+        self.recent_mut().add(changes);
+        Ok((applied, answers))
     }
 
     /// Answers a query from what is visible.
@@ -123,22 +142,40 @@ impl StateStore {
 
     /// Makes everything applied so far durable (`REDB-2`).
     pub fn checkpoint(&self) -> Result<(), RowsError> {
-        self.write(true, |_| Ok(()))
+        let carrying = self.carrying();
+        self.carry(&carrying)
+    }
+
+    /// Carries what is recent into the file, while who applies goes on.
+    fn carry(&self, _alone: &MutexGuard<'_, ()>) -> Result<(), RowsError> {
+        let changes = self.recent_mut().freeze();
+        // REDB-2
+        self.write(|rows| {
+            changes.iter().try_for_each(|(key, change)| match change {
+                Some(value) => rows.put(key, value),
+                None => rows.remove(key),
+            })
+        })?;
+        self.recent_mut().thaw();
+        Ok(())
     }
 
     /// Takes a snapshot of a group.
     pub fn snapshot(&self, group: GroupId, planted: Planted) -> Result<Snapshot, RowsError> {
-        self.read(|rows| state::snapshot(group, rows, planted))
+        self.read_long(|rows| state::snapshot(group, rows, planted))
     }
 
     /// Replaces a group's rows by a snapshot, durably.
     pub fn install(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), InstallError> {
-        self.write(true, |rows| state::install(group, snapshot, rows))
+        let carrying = self.carrying();
+        // Nothing recent may lie over the new rows, and nothing is applied beside this.
+        self.carry(&carrying)?;
+        self.write(|rows| state::install(group, snapshot, rows))
     }
 
     /// Every row, for a checker that compares replicas.
     pub fn rows(&self) -> Result<Vec<Row>, RowsError> {
-        self.read(|rows| {
+        self.read_long(|rows| {
             let mut all = Vec::new();
             rows.scan(&[], None, &mut |key, value| {
                 all.push((key.to_vec(), value.to_vec()));
@@ -148,25 +185,47 @@ impl StateStore {
         })
     }
 
+    /// A short read: nothing is applied until it ends.
     fn read<T>(&self, body: impl FnOnce(&dyn Rows) -> Result<T, RowsError>) -> Result<T, RowsError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = transaction.open_table(ROWS).map_err(failed)?;
-        body(&View(table))
+        let recent = self.recent();
+        body(&View::new(self, recent.layers()))
     }
 
-    fn write<T, E: From<RowsError>>(
-        &self,
-        durable: bool,
-        body: impl FnOnce(&mut dyn RowsMut) -> Result<T, E>,
-    ) -> Result<T, E> {
+    /// A read that may take long, and that nobody waits for.
+    fn read_long<T>(&self, body: impl FnOnce(&dyn Rows) -> Result<T, RowsError>) -> Result<T, RowsError> {
+        let recent = self.recent();
+        let (shared, table) = (recent.clone(), self.table()?);
+        drop(recent);
+        body(&View::opened(self, shared.layers(), table))
+    }
+
+    fn table(&self) -> Result<ReadOnlyTable<&'static [u8], &'static [u8]>, RowsError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        transaction.open_table(ROWS).map_err(failed)
+    }
+
+    fn write<T, E: From<RowsError>>(&self, body: impl FnOnce(&mut dyn RowsMut) -> Result<T, E>) -> Result<T, E> {
         let mut transaction = self.database.begin_write().map_err(failed)?;
-        let durability = if durable { Durability::Immediate } else { Durability::None };
-        transaction.set_durability(durability).map_err(failed)?;
-        transaction.set_quick_repair(durable);
+        transaction.set_durability(Durability::Immediate).map_err(failed)?;
+        transaction.set_quick_repair(true);
         // An error drops the transaction, which rolls it back.
         let value = in_table(&transaction, body)?;
         transaction.commit().map_err(failed)?;
         Ok(value)
+    }
+
+    // Each change under these locks is one move, so it is whole even if a thread died holding one.
+
+    fn recent(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn carrying(&self) -> MutexGuard<'_, ()> {
+        self.carrying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,7 +234,7 @@ fn in_table<T, E: From<RowsError>>(
     body: impl FnOnce(&mut dyn RowsMut) -> Result<T, E>,
 ) -> Result<T, E> {
     let table = transaction.open_table(ROWS).map_err(|error: TableError| failed(error))?;
-    body(&mut Batch(table))
+    body(&mut Direct(table))
 }
 
 fn builder(cache_bytes: usize) -> Builder {
@@ -205,28 +264,10 @@ fn open_error(error: redb::DatabaseError) -> OpenError {
     }
 }
 
-/// A read transaction as the core sees it.
-struct View<T: ReadableTable<&'static [u8], &'static [u8]>>(T);
-
-impl<T: ReadableTable<&'static [u8], &'static [u8]>> Rows for View<T> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
-        get(&self.0, key)
-    }
-
-    fn scan(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Scan,
-    ) -> Result<(), RowsError> {
-        scan(&self.0, from, to, visit)
-    }
-}
-
 /// A write transaction as the core sees it.
-struct Batch<'txn>(Table<'txn, &'static [u8], &'static [u8]>);
+struct Direct<'txn>(Table<'txn, &'static [u8], &'static [u8]>);
 
-impl Rows for Batch<'_> {
+impl Rows for Direct<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
         get(&self.0, key)
     }
@@ -241,7 +282,7 @@ impl Rows for Batch<'_> {
     }
 }
 
-impl RowsMut for Batch<'_> {
+impl RowsMut for Direct<'_> {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowsError> {
         self.0.insert(key, value).map(|_| ()).map_err(failed)
     }
@@ -265,11 +306,7 @@ fn scan(
     if to.is_some_and(|to| to <= from) {
         return Ok(());
     }
-    let range = match to {
-        Some(to) => table.range::<&[u8]>(from..to),
-        None => table.range::<&[u8]>(from..),
-    };
-    for row in range.map_err(failed)? {
+    for row in range(table, from, to)? {
         let (key, value) = row.map_err(failed)?;
         if visit(key.value(), value.value()) == Scan::Stop {
             break;
@@ -277,3 +314,19 @@ fn scan(
     }
     Ok(())
 }
+
+/// The rows of the file with `from <= key < to`; `from` must be less than `to`.
+fn range<'a>(
+    table: &'a impl ReadableTable<&'static [u8], &'static [u8]>,
+    from: &[u8],
+    to: Option<&[u8]>,
+) -> Result<redb::Range<'a, &'static [u8], &'static [u8]>, RowsError> {
+    let range = match to {
+        Some(to) => table.range::<&[u8]>(from..to),
+        None => table.range::<&[u8]>(from..),
+    };
+    range.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests;
