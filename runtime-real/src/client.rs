@@ -10,6 +10,7 @@
 //!   own. The permits of writes, and of stripes that somebody waits for, come back as fast as the drives work.
 #![expect(clippy::wildcard_enum_match_arm, reason = "an answer of any other kind is one and the same bug")]
 
+use crate::mailbox::Sender;
 use crate::node::{Inbox, Room, grows};
 use anvil_core::node::{Reply, Request, Status, Target, Unavailable};
 use anvil_core::state::{Answer, Object, ObjectName, Operation, Query, QueryAnswer, Refusal, SessionStamp};
@@ -88,7 +89,7 @@ impl ReplyTo {
 /// A handle on the node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    inbox: crossbeam_channel::Sender<Inbox>,
+    inbox: Sender<Inbox>,
     next_id: Arc<AtomicU64>,
     permits: Arc<Permits>,
     room: Option<Room>,
@@ -115,7 +116,7 @@ pub enum ClientError {
 
 impl Client {
     /// A client whose requests go to `inbox`.
-    pub fn new(inbox: crossbeam_channel::Sender<Inbox>) -> Client {
+    pub fn new(inbox: Sender<Inbox>) -> Client {
         let permits = Permits {
             written: Arc::new(Semaphore::new(STRIPES_WRITTEN_MAX)),
             awaited: Arc::new(Semaphore::new(STRIPES_AWAITED_MAX)),

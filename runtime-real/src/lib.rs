@@ -7,6 +7,7 @@ pub mod cluster;
 mod endpoint;
 pub mod front;
 mod leave;
+pub mod mailbox;
 pub mod node;
 pub mod peers;
 pub mod s3;

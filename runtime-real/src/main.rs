@@ -15,14 +15,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if matches!(cli.command, None | Some(Command::Serve(_))) {
+    let is_node = matches!(cli.command, None | Some(Command::Serve(_)));
+    if is_node {
         return_freed_memory_at_once();
     }
     let filter = EnvFilter::try_from_env("ANVIL_LOG").unwrap_or_else(|_| EnvFilter::new("warn,anvil=info"));
     // At its lower levels `s3s` writes signatures that would be good ones.
     let filter = filter.add_directive("s3s=off".parse().expect("a target and a level are a directive"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    let result = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if is_node {
+        builder.worker_threads(door_threads());
+    }
+    let result = builder.enable_all().build().map_err(anyhow::Error::from);
     let result = result.and_then(|runtime| {
         runtime.block_on(async {
             match cli.command {
@@ -40,6 +45,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Threads of a node for its doors and its peers: half of the cores, since the core, the log, the state and the coding have
+/// threads of their own, and two threads that share little work wake each other more than they do.
+fn door_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
 /// Begins this process anew, with the allocator told to return freed pages to the kernel at once: stripes are megabytes that

@@ -160,11 +160,7 @@ impl Target {
     ) -> anyhow::Result<Answer> {
         let path = key.map_or_else(|| format!("/{}", self.bucket), |key| format!("/{}/{key}", self.bucket));
         let (stamp, host) = (stamp(SystemTime::now()), connection.authority());
-        let headers = [
-            ("host", &*host),
-            ("x-amz-content-sha256", &*body.sha256),
-            ("x-amz-date", stamp.as_str()),
-        ];
+        let headers = [("host", &*host), ("x-amz-content-sha256", &*body.sha256), ("x-amz-date", stamp.as_str())];
         let signable =
             Signable { method: method.as_str(), path: &path, query: "", headers: &headers, payload: &body.sha256 };
         let authorization = self.credentials.authorization(&stamp, &signable);

@@ -25,7 +25,8 @@ impl Servers {
         let mut ticks = 0;
         for pid in &self.pids {
             let path = format!("/proc/{pid}/stat");
-            let stat = std::fs::read_to_string(&path).with_context(|| format!("--server-pid {pid}: cannot read {path}"))?;
+            let stat =
+                std::fs::read_to_string(&path).with_context(|| format!("--server-pid {pid}: cannot read {path}"))?;
             ticks += ticks_of(&stat).with_context(|| format!("{path} is not as expected"))?;
         }
         let of_a_second = rustix::param::clock_ticks_per_second();

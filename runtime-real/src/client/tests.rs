@@ -1,10 +1,10 @@
 //! Clients that stall or go away, over a node that is played by the test.
 
 use super::*;
+use crate::mailbox::{Receiver, mailbox};
 use anvil_core::state::{Body, BucketName, ETag, Md5, Metadata, Place};
 use anvil_core::stripe::{Profile, WrappedKey};
 use anvil_core::types::{DriveId, TenantId, VersionId, WallTime};
-use crossbeam_channel::Receiver;
 use std::time::Duration;
 
 /// Long enough for anything that does not wait for something else.
@@ -14,13 +14,13 @@ const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(100);
 
 fn node() -> (Client, Receiver<Inbox>) {
-    let (inbox, queue) = crossbeam_channel::unbounded();
+    let (inbox, queue) = mailbox();
     (Client::new(inbox), queue)
 }
 
 fn next(queue: &Receiver<Inbox>) -> Inbound {
     match queue.try_recv() {
-        Ok(Inbox::Client(inbound)) => inbound,
+        Some(Inbox::Client(inbound)) => inbound,
         other => panic!("a client's request was expected, and {other:?} came"),
     }
 }
@@ -41,7 +41,7 @@ fn aborts(queue: &Receiver<Inbox>) -> Vec<RequestId> {
         Inbox::Client(Inbound { request: Request::AbortWrite { write }, .. }) => Some(write),
         _ => None,
     };
-    queue.try_iter().filter_map(aborted).collect()
+    std::iter::from_fn(|| queue.try_recv()).filter_map(aborted).collect()
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use metrics::Metrics;
+use std::ops::Deref;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -53,9 +54,11 @@ impl Default for Settings {
     }
 }
 
-/// What the handlers of the node's own paths share.
+/// What the handlers of the node's own paths share. Cheap to clone: each request does so several times.
 #[derive(Clone)]
-struct Doors {
+struct Doors(Arc<Shared>);
+
+struct Shared {
     client: Client,
     metrics: Arc<Metrics>,
     writes: Arc<Semaphore>,
@@ -63,12 +66,21 @@ struct Doors {
     cluster: Option<Cluster>,
 }
 
+impl Deref for Doors {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
 /// All doors of the node behind `client`. Without a `cluster` nobody can join by it.
 pub fn router(client: Client, credentials: Credentials, settings: Settings, cluster: Option<Cluster>) -> Router {
     let metrics = Arc::new(Metrics::default());
     let writes = Arc::new(Semaphore::new(kv::WRITES_MAX));
     let lists = Arc::new(Semaphore::new(kv::LISTS_MAX));
-    let doors = Doors { client: client.clone(), metrics: Arc::clone(&metrics), writes, lists, cluster };
+    let shared = Shared { client: client.clone(), metrics: Arc::clone(&metrics), writes, lists, cluster };
+    let doors = Doors(Arc::new(shared));
     let guard = Guard::new(&credentials, settings.open_admin);
     let keys = get(kv::read).put(kv::write).post(kv::write).delete(kv::remove);
     let guarded = Router::new()

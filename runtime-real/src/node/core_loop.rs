@@ -12,6 +12,7 @@ use super::room::{Room, drive_gib};
 use super::state_threads::{Question, Write};
 use super::workers::{ComputeJob, DiskJob, Workers};
 use crate::client::{Client, Inbound, ReplyTo};
+use crate::mailbox::{Receiver, Sender, Taken, mailbox};
 use crate::peers::{Desk, Peers};
 use anvil_core::log;
 use anvil_core::node::config::ScrubPace;
@@ -21,7 +22,6 @@ use anvil_core::swim;
 use anvil_core::topology::{DriveInfo, NodeInfo};
 use anvil_core::types::{DriveId, GroupId, Now, RequestId, Time, Trace, WallTime};
 use anvil_state_store::StateStore;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -139,7 +139,7 @@ fn recover(
         memberships,
         topology: state.topology()?,
     };
-    let (inbox, queue) = crossbeam_channel::unbounded();
+    let (inbox, queue) = mailbox();
     let workers = Workers::start(&disks, directory.drives.keys().copied(), state, &inbox)?;
     let network = options.network.as_ref();
     let neighbours = network.map(|network| Neighbours::start(directory, network, &inbox)).transpose();
@@ -149,7 +149,11 @@ fn recover(
     let mut effects = Vec::new();
     let node =
         Node::new(config, boot, clock.now(), &mut effects).map_err(|error: BootError| anyhow::anyhow!("{error}"))?;
-    Ok((CoreLoop { node, clock, queue, workers, neighbours, replies: HashMap::new() }, effects, inbox))
+    Ok((
+        CoreLoop { node, clock, queue, workers, neighbours, replies: HashMap::new(), questions: Vec::new() },
+        effects,
+        inbox,
+    ))
 }
 
 /// Recovers what the directory holds and starts the node. Blocks while recovering. Each error says what to do.
@@ -232,6 +236,11 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
+    /// When a time of the core is. The next microsecond, so that it has come when a wait for it ends.
+    fn instant(&self, time: Time) -> Instant {
+        self.start + Duration::from_micros(time.0.saturating_add(1))
+    }
+
     fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -249,6 +258,8 @@ struct CoreLoop {
     workers: Workers,
     neighbours: Option<Neighbours>,
     replies: Replies,
+    /// Queries of the orders at hand. They are handed over together.
+    questions: Vec<Question>,
 }
 
 /// Why the loop ends.
@@ -259,11 +270,15 @@ enum End {
 
 impl CoreLoop {
     fn run(mut self, mut effects: Vec<Effect>) -> Result<(), Fatal> {
+        let mut taken = Vec::new();
         let end = loop {
             if let Some(end) = effects.drain(..).find_map(|effect| self.carry_out(effect)) {
                 break end;
             }
-            if let Some(end) = self.turn(&mut effects) {
+            if !self.questions.is_empty() {
+                self.workers.state.ask(self.questions.drain(..));
+            }
+            if let Some(end) = self.turn(&mut effects, &mut taken) {
                 break end;
             }
         };
@@ -282,21 +297,16 @@ impl CoreLoop {
     }
 
     /// Waits for something to happen and steps the core through all of it, and through its deadline if that has come.
-    fn turn(&mut self, effects: &mut Vec<Effect>) -> Option<End> {
-        let first = match self.wait() {
-            Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) => Inbox::Event(Event::Deadline),
-            Err(RecvTimeoutError::Disconnected) => Inbox::Stop,
-        };
-        let now = self.clock.now();
-        let mut end = self.take(first, now, effects);
-        for _ in 1..EVENTS_PER_TURN {
-            if end.is_some() {
-                break;
-            }
-            let Ok(message) = self.queue.try_recv() else { break };
-            end = self.take(message, now, effects);
+    /// `taken` is empty before and after.
+    fn turn(&mut self, effects: &mut Vec<Effect>, taken: &mut Vec<Inbox>) -> Option<End> {
+        let due = self.node.deadline().map(|deadline| self.clock.instant(deadline));
+        match self.queue.take(EVENTS_PER_TURN, due, taken) {
+            Taken::Some => {}
+            Taken::Timeout => taken.push(Inbox::Event(Event::Deadline)),
+            Taken::Closed => taken.push(Inbox::Stop),
         }
+        let now = self.clock.now();
+        let mut end = taken.drain(..).find_map(|message| self.take(message, now, effects));
         // LOOP-1
         if end.is_none() && self.node.deadline().is_some_and(|deadline| deadline <= now.time) {
             end = self.take(Inbox::Event(Event::Deadline), now, effects);
@@ -318,13 +328,6 @@ impl CoreLoop {
         };
         self.node.step(now, event, effects);
         None
-    }
-
-    fn wait(&self) -> Result<Inbox, RecvTimeoutError> {
-        match self.node.deadline() {
-            Some(deadline) => self.queue.recv_timeout(deadline.since(self.clock.now().time)),
-            None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        }
     }
 }
 
@@ -350,7 +353,7 @@ impl CoreLoop {
             }
             Effect::Disk { user, op, order } => workers.disk(DiskJob { user, op, order }),
             Effect::Apply { group, entries } => workers.state.write(Write::Apply { group, entries }),
-            Effect::Query { work, group, query } => workers.state.ask(Question { work, group, query }),
+            Effect::Query { work, group, query } => self.questions.push(Question { work, group, query }),
             Effect::Checkpoint => workers.state.checkpoint(),
             Effect::TakeSnapshot { group } => workers.state.write(Write::TakeSnapshot { group }),
             Effect::InstallSnapshot { group, snapshot } => workers.state.write(Write::Install { group, snapshot }),
@@ -390,8 +393,8 @@ mod tests {
             inbox.send(Inbox::Client(Inbound { id, request, reply: None })).unwrap();
         }
         let mut effects = Vec::new();
-        assert!(core.turn(&mut effects).is_none());
-        assert!(!core.queue.is_empty(), "there is more to do");
+        assert!(core.turn(&mut effects, &mut Vec::new()).is_none());
+        assert!(core.queue.try_recv().is_some(), "there is more to do");
         assert!(core.node.deadline() > Some(due), "the core was not told that its deadline had come");
         core.workers.finish().unwrap();
     }

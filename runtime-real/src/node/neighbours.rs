@@ -12,6 +12,7 @@
 use super::core_loop::Inbox;
 use super::directory::NodeDirectory;
 use super::pool::Pool;
+use crate::mailbox::Sender;
 use crate::peers::{Frame, Handler, Lane, Peers};
 use anvil_core::node::peer::{ShardOrder, ShardOutcome};
 use anvil_core::node::{Event, Members, PeerMessage};
@@ -45,7 +46,7 @@ impl Neighbours {
     pub(super) fn start(
         directory: &Arc<NodeDirectory>,
         network: &Network,
-        inbox: &crossbeam_channel::Sender<Inbox>,
+        inbox: &Sender<Inbox>,
     ) -> io::Result<Neighbours> {
         let known: Vec<(NodeId, SocketAddr)> = directory.peers.iter().map(|peer| (peer.node, peer.address)).collect();
         let mail = Arc::new(Mail { inbox: inbox.clone() });
@@ -125,21 +126,23 @@ pub(super) fn known_peers<'a>(nodes: impl Iterator<Item = (NodeId, &'a str, &'a 
 
 /// Where frames go when they come.
 struct Mail {
-    inbox: crossbeam_channel::Sender<Inbox>,
+    inbox: Sender<Inbox>,
 }
 
 impl Handler for Mail {
     fn frame(&self, from: NodeId, head: Bytes, body: Bytes) {
         match anvil_proto::decode(Framed { head, body }) {
-            // A closed inbox means that the node has stopped.
-            Ok(message) => drop(self.inbox.send(Inbox::Event(Event::Peer { from, message }))),
+            Ok(message) => {
+                // A closed inbox means that the node has stopped.
+                let _ = self.inbox.send(Inbox::Event(Event::Peer { from, message }));
+            }
             Err(error) => tracing::warn!("node {from} sent what is no message: {error}"),
         }
     }
 
     fn reachable(&self, node: NodeId, yes: bool) {
         if !yes {
-            drop(self.inbox.send(Inbox::Event(Event::PeerLost { node })));
+            let _ = self.inbox.send(Inbox::Event(Event::PeerLost { node }));
         }
     }
 }

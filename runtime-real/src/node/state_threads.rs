@@ -2,6 +2,7 @@
 
 use super::core_loop::Inbox;
 use super::pool::Pool;
+use crate::mailbox::Sender;
 use anvil_core::node::{Event, Fatal, WorkId};
 use anvil_core::planted::Planted;
 use anvil_core::state::{InstallError, Query};
@@ -12,6 +13,9 @@ use std::sync::Arc;
 
 /// Threads that answer queries.
 const READERS: usize = 2;
+
+/// Queries that one of them takes at a time. Their answers go back together.
+const QUERIES_TOGETHER: usize = 32;
 
 /// Work for the writer. Carried out in order.
 #[derive(Debug)]
@@ -39,7 +43,7 @@ pub(super) struct StateThreads {
 }
 
 impl StateThreads {
-    pub(super) fn start(store: StateStore, inbox: &crossbeam_channel::Sender<Inbox>) -> io::Result<StateThreads> {
+    pub(super) fn start(store: StateStore, inbox: &Sender<Inbox>) -> io::Result<StateThreads> {
         let store = Arc::new(store);
         let writer = Pool::start("anvil-state", 1, || {
             let (store, inbox) = (Arc::clone(&store), inbox.clone());
@@ -53,12 +57,18 @@ impl StateThreads {
                 post(&inbox, done.map_err(|error| error.to_string()));
             }
         })?;
-        let readers = Pool::start("anvil-query", READERS, || {
+        let readers = Pool::start_batched("anvil-query", READERS, QUERIES_TOGETHER, || {
             let (store, inbox) = (Arc::clone(&store), inbox.clone());
-            move |question: Question| {
-                let answer = store.query(question.group, &question.query);
-                let event = answer.map(|answer| Event::Queried { work: question.work, answer });
-                post(&inbox, event.map_err(|error| error.to_string()));
+            move |questions: &mut Vec<Question>| {
+                let answers = questions.drain(..).map(|question| {
+                    let answer = store.query(question.group, &question.query);
+                    let event = answer.map(|answer| Event::Queried { work: question.work, answer });
+                    message(event.map_err(|error| error.to_string()))
+                });
+                // Collected first, so that the mailbox is not held while the store is read.
+                let answers: Vec<Inbox> = answers.collect();
+                // A closed inbox means that the node has stopped: nobody needs the answers.
+                let _ = inbox.send_all(answers);
             }
         })?;
         Ok(StateThreads { writer, checkpoints, readers, store })
@@ -72,8 +82,8 @@ impl StateThreads {
         self.checkpoints.send(());
     }
 
-    pub(super) fn ask(&self, question: Question) {
-        self.readers.send(question);
+    pub(super) fn ask(&self, questions: impl IntoIterator<Item = Question>) {
+        self.readers.send_all(questions);
     }
 
     /// Lets the threads end and makes everything applied durable.
@@ -108,8 +118,11 @@ fn carry_out(store: &StateStore, write: Write) -> Result<Event, String> {
     }
 }
 
-fn post(inbox: &crossbeam_channel::Sender<Inbox>, outcome: Result<Event, String>) {
-    let message = outcome.map_or_else(|what| Inbox::Fatal(Fatal::State(what)), Inbox::Event);
+fn post(inbox: &Sender<Inbox>, outcome: Result<Event, String>) {
     // A closed inbox means that the node has stopped: nobody needs the outcome.
-    let _ = inbox.send(message);
+    let _ = inbox.send(message(outcome));
+}
+
+fn message(outcome: Result<Event, String>) -> Inbox {
+    outcome.map_or_else(|what| Inbox::Fatal(Fatal::State(what)), Inbox::Event)
 }

@@ -6,12 +6,12 @@ use super::core_loop::Inbox;
 use super::disks::Disks;
 use super::pool::Pool;
 use super::state_threads::StateThreads;
+use crate::mailbox::Sender;
 use anvil_core::disk::{DiskOrder, OpId};
 use anvil_core::node::{DiskUser, Event, Fatal, Task, WorkId};
 use anvil_core::planted::Planted;
 use anvil_core::types::DriveId;
 use anvil_state_store::StateStore;
-use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -118,12 +118,13 @@ impl<J: Send + 'static> DrivePools<J> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::mailbox::{Taken, mailbox};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_drive_that_hangs_stalls_no_other() {
-        let (release, hung) = crossbeam_channel::bounded::<()>(0);
-        let (done, ended) = crossbeam_channel::unbounded();
+        let (release, hung) = mailbox::<()>();
+        let (done, ended) = mailbox();
         let drives = [DriveId(0), DriveId(1)];
         let pools = DrivePools::start(drives.into_iter(), || {
             let (hung, done) = (hung.clone(), done.clone());
@@ -138,9 +139,11 @@ mod tests {
         .unwrap();
         (0..16).for_each(|_| pools.send(DriveId(0), DriveId(0)));
         pools.send(DriveId(1), DriveId(1));
-        assert_eq!(ended.recv_timeout(Duration::from_secs(20)), Ok(DriveId(1)));
+        let mut first = Vec::new();
+        assert_eq!(ended.take(1, Some(Instant::now() + Duration::from_secs(20)), &mut first), Taken::Some);
+        assert_eq!(first, [DriveId(1)]);
         drop(release);
         pools.finish();
-        assert_eq!(ended.len(), 16);
+        assert_eq!(std::iter::from_fn(|| ended.try_recv()).count(), 16);
     }
 }

@@ -46,7 +46,7 @@ pub struct ModelNode {
 
 impl ModelNode {
     pub fn start() -> (Client, Arc<Faults>) {
-        let (inbox, inbound) = crossbeam_channel::unbounded();
+        let (inbox, inbound) = anvil::mailbox::mailbox();
         let faults = Arc::new(Faults::default());
         let mut node = ModelNode {
             rows: MemoryRows::default(),
