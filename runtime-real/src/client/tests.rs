@@ -110,7 +110,7 @@ fn object(stripes: usize) -> Object {
 
 /// Answers whatever comes.
 fn serve(queue: &Receiver<Inbox>) {
-    for inbox in queue {
+    while let Ok(inbox) = queue.recv() {
         let Inbox::Client(Inbound { request, reply: Some(reply), .. }) = inbox else { continue };
         reply.send(match request {
             Request::Open { .. } => Reply::Opened(object(16)),

@@ -144,7 +144,10 @@ impl<'a> View<'a> {
 type FileRow<'a> = (AccessGuard<'a, &'static [u8]>, AccessGuard<'a, &'static [u8]>);
 
 /// The changes of several layers in the order of their keys, the newer layers first.
-struct Merged<'a>(Vec<Peekable<btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>>>);
+struct Merged<'a>(Vec<Layer<'a>>);
+
+/// What is left of one layer.
+type Layer<'a> = Peekable<btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>>;
 
 impl<'a> Iterator for Merged<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
