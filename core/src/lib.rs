@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+pub mod access;
 pub mod disk;
 pub mod log;
 pub mod membership;

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::admin::AdminArgs;
 use crate::bench::Bench;
 use crate::cluster::ClusterArgs;
 use crate::peers::JoinToken;
@@ -43,6 +44,8 @@ pub enum Command {
     Bench(Bench),
     /// See and change the cluster: tokens for new nodes, draining, removing, leads.
     Cluster(ClusterArgs),
+    /// Users and access keys.
+    Admin(AdminArgs),
 }
 
 /// How a node is started.

@@ -13,7 +13,9 @@
 use crate::mailbox::Sender;
 use crate::node::{Inbox, Room, grows};
 use anvil_core::node::{Reply, Request, Status, Target, Unavailable};
-use anvil_core::state::{Answer, Object, ObjectName, Operation, Query, QueryAnswer, Refusal, SessionStamp};
+use anvil_core::state::{
+    Answer, Object, ObjectName, Operation, Query, QueryAnswer, Refusal, SessionStamp, VersionName,
+};
 use anvil_core::stripe::STRIPE_SIZE;
 use anvil_core::types::{GroupId, NodeId, RequestId};
 use bytes::Bytes;
@@ -202,9 +204,9 @@ impl Client {
         }
     }
 
-    /// Opens the current version of an object for reading.
-    pub async fn open(&self, object: ObjectName) -> Result<OpenObject, ClientError> {
-        let (id, receiver) = self.send(Request::Open { object }, Holds::Nothing);
+    /// Opens a version of an object for reading, the newest one without a name.
+    pub async fn open(&self, object: ObjectName, version: Option<VersionName>) -> Result<OpenObject, ClientError> {
+        let (id, receiver) = self.send(Request::Open { object, version }, Holds::Nothing);
         // From here on a dropped future must close the handle, opened or not.
         let guard = OpenGuard { client: self.clone(), id };
         match replied(receiver).await?.reply {

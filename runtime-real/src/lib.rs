@@ -1,5 +1,6 @@
 //! The real runtime of Anvil: threads, disks, S3 and the command line around `anvil-core`.
 
+pub mod admin;
 pub mod bench;
 pub mod cli;
 pub mod client;
@@ -12,3 +13,4 @@ pub mod node;
 pub mod peers;
 pub mod s3;
 pub mod serve;
+pub mod users;

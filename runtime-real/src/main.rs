@@ -1,7 +1,7 @@
 //! The `anvil` binary.
 
 use anvil::cli::{Cli, Command};
-use anvil::{bench, cluster, serve};
+use anvil::{admin, bench, cluster, serve};
 use clap::Parser;
 use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
                 Some(Command::Serve(args)) => serve::serve(args).await,
                 Some(Command::Bench(what)) => bench::bench(what).await,
                 Some(Command::Cluster(args)) => cluster::operate(args).await,
+                Some(Command::Admin(args)) => admin::administer(args).await,
             }
         })
     });

@@ -54,7 +54,11 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         access_key_id: directory.access_key_id.clone(),
         secret_access_key: directory.secret_access_key.clone(),
     };
-    let settings = front::Settings { region: args.region.clone(), open_admin: args.listen.is_loopback() };
+    let settings = front::Settings {
+        region: args.region.clone(),
+        open_admin: args.listen.is_loopback(),
+        root_key: Some(directory.root_key.clone()),
+    };
     let cluster = node.peers.clone().map(|peers| front::Cluster::new(directory.ca.clone(), directory.node, peers));
     let router = front::router(node.client.clone(), credentials, settings, cluster);
     let leaving = front::Leaving::default();

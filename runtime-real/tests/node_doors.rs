@@ -152,10 +152,10 @@ async fn the_node_tells_how_it_is() {
         serde_json::from_str(&ask(at, "GET", "/status", &[], b"").await.text()).expect("JSON");
     assert_eq!(status["node"], "0000000000000001");
     ask(at, "PUT", "/kv/a", &[], b"x").await;
-    ask(at, "GET", "/bucket/key", &[], b"").await;
+    ask(at, "GET", "/bucket/key?Signature=of-version-2", &[], b"").await;
     let metrics = ask(at, "GET", "/-/metrics", &[], b"").await.text();
     assert!(metrics.contains("anvil_http_requests_total{door=\"kv\",operation=\"put\",code=\"200\"} 1"), "{metrics}");
-    assert!(metrics.contains("{door=\"s3\",operation=\"Refused\",code=\"403\"} 1"), "{metrics}");
+    assert!(metrics.contains("{door=\"s3\",operation=\"Refused\",code=\"400\"} 1"), "{metrics}");
     doors.faults.busy.store(true, Ordering::Relaxed);
     assert_eq!(ask(at, "GET", "/-/ready", &[], b"").await.status, 503);
     assert_eq!(ask(at, "GET", "/-/health", &[], b"").await.status, 200);

@@ -147,7 +147,8 @@ async fn conditions_hold_for_reads_and_writes() {
 async fn buckets_come_and_go() {
     let doors = doors().await;
     bucket(&doors).await;
-    refused(&Signer::new("PUT", "/bucket").send(doors.address).await, 409, "BucketAlreadyOwnedByYou");
+    // As AWS has it in us-east-1.
+    assert_eq!(Signer::new("PUT", "/bucket").send(doors.address).await.status, 200);
     assert_eq!(
         Signer::new("HEAD", "/bucket").send(doors.address).await.header("x-amz-bucket-region"),
         Some("us-east-1")
@@ -173,7 +174,8 @@ async fn buckets_come_and_go() {
     assert!(acl.text().contains("xsi:type=\"CanonicalUser\""), "{}", acl.text());
     let policy = Signer::new("GET", "/bucket").query("policy", "").send(doors.address).await;
     refused(&policy, 404, "NoSuchBucketPolicy");
-    let analytics = Signer::new("PUT", "/bucket").query("policy", "").body(b"{}").send(doors.address).await;
+    let analytics =
+        Signer::new("PUT", "/bucket").query("analytics", "").query("id", "x").body(b"<A/>").send(doors.address).await;
     refused(&analytics, 501, "NotImplemented");
 }
 
@@ -255,7 +257,7 @@ async fn deletes_say_what_they_did() {
     assert_eq!((answer.status, answer.element("Deleted")), (200, None));
     refused(&get(&doors, "c").await, 404, "NoSuchKey");
     let other_version = Signer::new("DELETE", "/bucket/x").query("versionId", "abc").send(doors.address).await;
-    refused(&other_version, 404, "NoSuchVersion");
+    refused(&other_version, 400, "InvalidArgument");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -461,9 +463,10 @@ async fn nobody_comes_in_without_a_true_signature() {
     let v2 = [("authorization".to_owned(), "AWS AKIDTEST:c2lnbmF0dXJl".to_owned())];
     refused(&send(doors.address, "GET", "/bucket/k", &v2, b"").await, 400, "InvalidRequest");
     let preflight = [("origin".to_owned(), "http://evil.example".to_owned())];
-    refused(&send(doors.address, "OPTIONS", "/bucket/k", &preflight, b"").await, 403, "AccessForbidden");
+    refused(&send(doors.address, "OPTIONS", "/bucket/k", &preflight, b"").await, 400, "BadRequest");
     let form = [("content-type".to_owned(), "multipart/form-data; boundary=x".to_owned())];
-    refused(&send(doors.address, "POST", "/bucket", &form, b"--x--").await, 501, "NotImplemented");
+    let form = send(doors.address, "POST", "/bucket", &form, b"--x--").await;
+    assert!([400, 403].contains(&form.status), "{} {}", form.status, form.text());
     assert_eq!(get(&doors, "k").await.body, b"secret", "nothing was lost");
 }
 

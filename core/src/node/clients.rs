@@ -6,7 +6,7 @@ use super::reading::ReadId;
 use super::request::{Reply, Request, Target, Unavailable};
 use super::{Node, sweep};
 use crate::raft;
-use crate::state::{Answer, Body, INLINE_EXPIRES, ObjectOperation, Operation, Place, Query, QueryAnswer};
+use crate::state::{Answer, Attributes, Body, INLINE_EXPIRES, ObjectOperation, Operation, Place, Query, QueryAnswer};
 use crate::stripe::{INLINE_MAX, OpenError, WrappedKey};
 use crate::types::{DriveId, GroupId, RequestId, VersionId, WallTime};
 use alloc::format;
@@ -90,9 +90,9 @@ impl Node {
             Request::WriteStripe { write, index, bytes } => self.on_write_stripe(id, write, index, bytes, out),
             Request::DecideWrite { write, target } => self.on_decide_write(id, write, target, out),
             Request::AbortWrite { write } => self.on_abort_write(id, write, out),
-            Request::Open { object } => {
+            Request::Open { object, version } => {
                 self.opening.insert(id);
-                self.ask(GroupId::REGION, Query::Object { object }, Asker::Open(id), out);
+                self.ask(GroupId::REGION, Query::Object { object, version }, Asker::Open(id), out);
             }
             Request::ReadStripe { open, body, stripe } => self.on_read_stripe(id, open, body, stripe, out),
             Request::Close { open } => self.on_close(id, open, out),
@@ -196,7 +196,7 @@ impl Node {
         match proposer {
             Proposer::Client(client) => reply(client, Reply::Answer(answer), out),
             Proposer::Decision { client, version, drives } => {
-                let decided = matches!(answer, Answer::Put { .. });
+                let decided = matches!(answer, Answer::Put { .. } | Answer::PutVersion { .. });
                 self.end_decision(version, &drives, decided, out);
                 reply(client, Reply::Answer(answer), out);
             }
@@ -270,6 +270,7 @@ impl Node {
                     | QueryAnswer::Bucket { .. }
                     | QueryAnswer::Buckets(_)
                     | QueryAnswer::Listing(_)
+                    | QueryAnswer::Versions(_)
                     | QueryAnswer::Parts { .. }
                     | QueryAnswer::Uploads { .. }
                     | QueryAnswer::Reclaimable(_)
@@ -292,8 +293,12 @@ impl Node {
 /// The command that decides a body.
 pub(super) fn decision(target: Target, body: Body, expires: WallTime) -> Operation {
     Operation::Object(match target {
-        Target::Object { object, etag, metadata, condition } => {
+        // Replicas of an older build read it, too.
+        Target::Object { object, etag, metadata, attributes, condition } if *attributes == Attributes::default() => {
             ObjectOperation::PutObject { object, body, etag, metadata, condition, expires }
+        }
+        Target::Object { object, etag, metadata, attributes, condition } => {
+            ObjectOperation::PutVersion { object, body, etag, metadata, attributes, condition, expires }
         }
         Target::Part { object, upload, number, etag, metadata } => {
             ObjectOperation::PutPart { object, upload, number, body, etag, metadata, expires }

@@ -9,11 +9,12 @@ use super::scrub::Scrubbed;
 use crate::raft;
 use crate::shards::Usage;
 use crate::state::{
-    Answer, ETag, Md5, Metadata, Object, ObjectCondition, ObjectName, Operation, Query, QueryAnswer, Refusal,
-    SessionStamp,
+    Answer, Attributes, ETag, Md5, Metadata, Object, ObjectCondition, ObjectName, Operation, Query, QueryAnswer,
+    Refusal, SessionStamp, VersionName,
 };
 use crate::topology::Topology;
 use crate::types::{DriveId, GroupId, LogIndex, NodeId, RequestId, Term, VersionId};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -36,9 +37,9 @@ pub enum Request {
     DecideWrite { write: RequestId, target: Target },
     /// Give the write up; its shards are removed. No effect on a write that is being decided. Reply: `Closed`.
     AbortWrite { write: RequestId },
-    /// Open the current version for reading; it stays readable, even if replaced, until `Close`. Reply: `Opened`; the
+    /// Open a version for reading, the newest one without a name; it stays readable, even if replaced, until `Close`. Reply: `Opened`; the
     /// request's own id names the open object from then on.
-    Open { object: ObjectName },
+    Open { object: ObjectName, version: Option<VersionName> },
     /// Read stripe `stripe` of body `body` (an index into `Object::bodies`). Inline bodies have one stripe, empty ones
     /// none. Reply: `Stripe`.
     ReadStripe { open: RequestId, body: u32, stripe: u32 },
@@ -59,7 +60,13 @@ pub enum Request {
 #[derive(Clone, Debug)]
 pub enum Target {
     /// The current version of an object.
-    Object { object: ObjectName, etag: ETag, metadata: Metadata, condition: ObjectCondition },
+    Object {
+        object: ObjectName,
+        etag: ETag,
+        metadata: Metadata,
+        attributes: Box<Attributes>,
+        condition: ObjectCondition,
+    },
     /// A part of a multipart upload. Only `metadata.checksums` counts.
     Part { object: ObjectName, upload: VersionId, number: u16, etag: Md5, metadata: Metadata },
 }

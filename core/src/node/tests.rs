@@ -215,7 +215,7 @@ fn a_client_that_leaves_before_its_open_is_answered_pins_nothing() {
     let mut world = World::new(ONE);
     world.put("a", &text(1, SMALL));
     world.hold(|effect| matches!(effect, Effect::Query { query: Query::Object { .. }, .. }));
-    let open = world.send(Request::Open { object: name("a") });
+    let open = world.send(Request::Open { object: name("a"), version: None });
     world.close(open);
     world.release();
     assert!(matches!(world.reply(open), Some(Reply::Unavailable(Unavailable::UnknownHandle))));
@@ -231,7 +231,7 @@ fn an_open_that_is_not_answered_yet_keeps_what_it_may_see() {
     let mut world = World::new(ONE);
     world.put("a", &text(1, SMALL));
     world.hold(|effect| matches!(effect, Effect::Reply { .. } | Effect::Query { query: Query::Object { .. }, .. }));
-    let open = world.send(Request::Open { object: name("a") });
+    let open = world.send(Request::Open { object: name("a"), version: None });
     let operation = ObjectOperation::DeleteObject { object: name("a"), condition: ObjectCondition::Any };
     let operation = Operation::Object(operation);
     world.send(Request::Command { group: GroupId::REGION, session: None, operation });
@@ -305,7 +305,7 @@ fn what_a_crash_leaves_undecided_goes_while_objects_are_opened() {
     world.prepare(&text(2, SMALL));
     let mut world = world.crash();
     world.hold(|effect| matches!(effect, Effect::Query { query: Query::Object { .. }, .. }));
-    let open = world.send(Request::Open { object: name("kept") });
+    let open = world.send(Request::Open { object: name("kept"), version: None });
     world.pass(PREPARE_TTL + 2 * SWEEP);
     assert_eq!((world.shards(), world.status().undecided), (1, 0), "an open that is under way keeps nothing of it");
     world.release();

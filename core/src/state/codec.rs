@@ -14,10 +14,29 @@ use crc::{CRC_32_ISCSI, Crc, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The version of every row that this build writes.
-const ROW_VERSION: u8 = 1;
+/// The newest version of any row.
+const ROW_VERSION_MAX: u8 = 2;
 /// Bytes before the payload.
 const HEADER_SIZE: usize = 5;
+
+/// A row of the map.
+pub(super) trait Stored: Serialize + DeserializeOwned {
+    /// The version that this build writes.
+    const VERSION: u8 = 1;
+
+    /// Reads the payload of an earlier version, to its last byte.
+    fn open_earlier(_version: u8, _payload: &[u8]) -> Option<Self> {
+        None
+    }
+}
+
+/// A value that is all of `payload`.
+pub(super) fn exactly<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(payload) {
+        Ok((row, [])) => Some(row),
+        Ok(_) | Err(_) => None,
+    }
+}
 
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
@@ -31,36 +50,40 @@ pub(super) fn crc32c(pieces: &[&[u8]]) -> u32 {
 }
 
 /// The value that holds `row` under `key`.
-pub(super) fn seal<T: Serialize>(key: &[u8], row: &T) -> Vec<u8> {
+pub(super) fn seal<T: Stored>(key: &[u8], row: &T) -> Vec<u8> {
     let mut value = Vec::with_capacity(64);
-    value.push(ROW_VERSION);
+    value.push(T::VERSION);
     value.extend_from_slice(&[0; HEADER_SIZE - 1]);
     let mut value = postcard::to_extend(row, value)
         .expect("a vector takes all bytes, and every sequence in a row knows its length");
     let (header, payload) = value.split_at_mut(HEADER_SIZE);
-    header[1..].copy_from_slice(&crc32c(&[key, &[ROW_VERSION], payload]).to_le_bytes());
+    header[1..].copy_from_slice(&crc32c(&[key, &[T::VERSION], payload]).to_le_bytes());
     value
 }
 
-/// Checks a value's version and checksum, and returns its payload.
-pub(super) fn verify<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], RowsError> {
+/// Checks a value's version and checksum, and returns the version and the payload.
+fn check<'v>(key: &[u8], value: &'v [u8]) -> Result<(u8, &'v [u8]), RowsError> {
     let damaged = || RowsError::Damaged(key.to_vec());
     let (header, payload) = value.split_first_chunk::<HEADER_SIZE>().ok_or_else(damaged)?;
     let [version, a, b, c, d] = *header;
+    let is_known = (1..=ROW_VERSION_MAX).contains(&version);
     // STATE-4
-    if version != ROW_VERSION || crc32c(&[key, &[version], payload]) != u32::from_le_bytes([a, b, c, d]) {
+    if !is_known || crc32c(&[key, &[version], payload]) != u32::from_le_bytes([a, b, c, d]) {
         return Err(damaged());
     }
-    Ok(payload)
+    Ok((version, payload))
+}
+
+/// Checks a value's version and checksum.
+pub(super) fn verify(key: &[u8], value: &[u8]) -> Result<(), RowsError> {
+    check(key, value).map(drop)
 }
 
 /// The row that `value` holds under `key`.
-pub(super) fn open<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, RowsError> {
-    let payload = verify(key, value)?;
-    match postcard::take_from_bytes(payload) {
-        Ok((row, [])) => Ok(row),
-        Ok(_) | Err(_) => Err(RowsError::Damaged(key.to_vec())),
-    }
+pub(super) fn open<T: Stored>(key: &[u8], value: &[u8]) -> Result<T, RowsError> {
+    let (version, payload) = check(key, value)?;
+    let row = if version == T::VERSION { exactly(payload) } else { T::open_earlier(version, payload) };
+    row.ok_or_else(|| RowsError::Damaged(key.to_vec()))
 }
 
 /// Appends `text`, escaped, without the end mark.

@@ -1,13 +1,14 @@
-//! The commands and queries of the replicated state machine, and their answers.
+//! The commands of the replicated state machine, and their answers.
 //!
 //! A [`Command`] is what a Raft entry carries. Its encoding is `postcard` behind a version byte; `docs/formats/` has
-//! the page and `state/tests.rs` the golden bytes. A [`Query`] never enters the log: it reads a consistent snapshot.
+//! the page and `state/tests.rs` the golden bytes. What only reads is in `question`.
 
-use super::cluster::{ClusterOperation, ClusterRefusal, PlacementRow};
+use super::attributes::{Amendment, Attributes, BucketOptions, BucketSetting, Removal, VersionName};
+use super::cluster::{ClusterOperation, ClusterRefusal};
 use super::objects::rows::QueuePlace;
 use crate::stripe::{Profile, WrappedKey};
-use crate::topology::Topology;
 use crate::types::{DriveId, SessionId, TenantId, VersionId, WallTime};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -243,6 +244,27 @@ pub enum ObjectOperation {
     /// The row that names the body of `version` names `body` in its place, which has the same bytes; the shards of the old one are
     /// owed to the reclaim queue. Answer: `Done`; `NoSuchKey`, `Expired`, `Invalid`.
     Recode { version: VersionId, body: Body, expires: WallTime },
+    /// As `CreateBucket`, and says more about it. Answer: `Done`, `BucketExists`, `BucketTaken`.
+    CreateBucketWith { bucket: BucketName, options: BucketOptions },
+    /// Changes a bucket. Answer: `Done`; `NoSuchBucket`, `BucketState`, `Invalid`.
+    ConfigureBucket { bucket: BucketName, setting: BucketSetting },
+    /// As `PutObject`, with what else the version shall have. Answer: `Put`, or `PutVersion` where the bucket keeps versions.
+    PutVersion {
+        object: ObjectName,
+        body: Body,
+        etag: ETag,
+        metadata: Metadata,
+        attributes: Box<Attributes>,
+        condition: ObjectCondition,
+        expires: WallTime,
+    },
+    /// Removes an object or one of its versions. Answer: `Deleted`; `ConditionFailed`, `Locked`.
+    Remove { object: ObjectName, removal: Removal },
+    /// As `CreateUpload`, with what else the version shall have.
+    CreateUploadWith { object: ObjectName, upload: VersionId, metadata: Metadata, attributes: Box<Attributes> },
+    /// Changes a version, the newest one without a name. Answer: `Amended`; `NoSuchKey`, `NoSuchVersion`, `DeleteMarker`,
+    /// `NoLock`, `Locked`.
+    Amend { object: ObjectName, version: Option<VersionName>, amendment: Amendment },
 }
 
 /// What the metadata knows of a version.
@@ -276,6 +298,13 @@ pub enum Answer {
     Refused(Refusal),
     /// The node belongs to the cluster; its drives are numbered from here.
     Joined { first_drive: DriveId },
+    /// The object is in place, as a version of its own.
+    PutVersion { etag: ETag, version: VersionId, name: VersionName },
+    /// It is removed. The name is that of the version that is gone, or of the delete marker that was made; `marker` says
+    /// that it is a delete marker.
+    Deleted { name: Option<VersionName>, marker: bool },
+    /// The version is changed. Its name, where the bucket keeps versions.
+    Amended { name: Option<VersionName> },
 }
 
 /// Why the state machine refused a command or a query.
@@ -309,146 +338,18 @@ pub enum Refusal {
     Expired,
     /// The cluster stays as it is.
     Cluster(ClusterRefusal),
-}
-
-/// A question to a group's state machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Query {
-    /// Answer: `Key`.
-    Key { key: Bytes },
-    /// User keys that begin with `prefix`, after `start_after`, at most `limit`; the page ends with the key whose value
-    /// brings it to `bytes_max`. Answer: `Keys`.
-    Keys { prefix: Bytes, start_after: Bytes, limit: usize, bytes_max: usize },
-    /// Answer: `Bucket`.
-    Bucket { bucket: BucketName },
-    /// All buckets of the tenant, in name order. Answer: `Buckets`.
-    Buckets { tenant: TenantId },
-    /// The current version, with the bodies of its parts. Answer: `Object`.
-    Object { object: ObjectName },
-    /// A page of a bucket, as ListObjectsV2 defines it. Answer: `Listing`.
-    List { bucket: BucketName, prefix: String, delimiter: String, start_after: String, limit: usize },
-    /// Parts of an upload, numbers above `after`, at most `limit`. Answer: `Parts`.
-    Parts { object: ObjectName, upload: VersionId, after: u16, limit: usize },
-    /// Uploads in progress in a bucket, in key order. Answer: `Uploads`.
-    Uploads { bucket: BucketName, prefix: String, limit: usize },
-    /// Entries of the reclaim queue behind `after`, the oldest first, at most `limit`. Answer: `Reclaimable`.
-    Reclaimable { after: Option<QueuePlace>, limit: usize },
-    /// The nodes of the cluster and the placement. Answer: `Topology`.
-    Topology,
-    /// Striped bodies in use, in the order of their versions, after `after`. Looks at no more than `limit` versions. Answer:
-    /// `Bodies`.
-    Bodies { after: Option<VersionId>, limit: usize },
-    /// The body that holds the bytes of a version in use; its own version is another one when it was re-coded. Answer: `Body`.
-    Body { version: VersionId },
-}
-
-/// The answer to a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueryAnswer {
-    /// The key's value, if it exists.
-    Key(Option<KeyValue>),
-    /// In key order; `more` when a limit cut the answer.
-    Keys { keys: Vec<(Bytes, KeyValue)>, more: bool },
-    /// When the bucket was made.
-    Bucket { created: WallTime },
-    /// Name and time of each.
-    Buckets(Vec<(String, WallTime)>),
-    /// The object.
-    Object(Object),
-    /// A page.
-    Listing(Listing),
-    /// A page of parts.
-    Parts { parts: Vec<Part>, more: bool },
-    /// A page of uploads.
-    Uploads { uploads: Vec<Upload>, more: bool },
-    /// Bodies to reclaim, oldest first. Inline bodies never enter the queue.
-    Reclaimable(Vec<Reclaim>),
-    /// The nodes, and the placement if there is one.
-    Topology { topology: Topology, placement: Option<PlacementRow> },
-    /// The bodies, each with the drives that still owe shards of it to the reclaim queue, and the last version that was looked at;
-    /// `None` at the end.
-    Bodies { bodies: Vec<(Body, Vec<DriveId>)>, last: Option<VersionId> },
-    /// The body, if the version is in use.
-    Body(Option<Body>),
-    /// Refused.
-    Refused(Refusal),
-}
-
-/// An object's current version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Object {
-    /// Its identity.
-    pub version: VersionId,
-    /// Bytes.
-    pub size: u64,
-    /// Entity tag.
-    pub etag: ETag,
-    /// When it was decided, by replicated time.
-    pub modified: WallTime,
-    /// What the client said about it.
-    pub metadata: Metadata,
-    /// One body for a single put; one for each part, in order, for a multipart upload.
-    pub bodies: Vec<Body>,
-}
-
-/// One line of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The object's key.
-    pub key: String,
-    /// Bytes.
-    pub size: u64,
-    /// Entity tag.
-    pub etag: ETag,
-    /// When it was decided.
-    pub modified: WallTime,
-}
-
-/// A page of a bucket: objects and common prefixes, each in UTF-8 binary order, together at most `limit`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// Objects whose key has no delimiter after the prefix.
-    pub objects: Vec<Listed>,
-    /// Prefixes up to and including the delimiter.
-    pub prefixes: Vec<String>,
-    /// `start_after` for the next page; `None` when this is the last. After a common prefix it is that prefix, and a
-    /// listing that starts after a common prefix of its own delimiter skips everything under it.
-    pub next: Option<String>,
-}
-
-/// A part of an upload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// 1 to 10,000.
-    pub number: u16,
-    /// Bytes.
-    pub size: u64,
-    /// MD5.
-    pub etag: Md5,
-    /// When it was decided.
-    pub modified: WallTime,
-    /// Its checksums, as in [`Metadata::checksums`].
-    pub checksums: BTreeMap<String, String>,
-}
-
-/// An upload in progress.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upload {
-    /// The object's key.
-    pub key: String,
-    /// Its id.
-    pub upload: VersionId,
-    /// When it began.
-    pub created: WallTime,
-}
-
-/// A body whose version is gone and whose shards may be deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reclaim {
-    /// Where it stands in the queue.
-    pub place: QueuePlace,
-    /// The version whose shards to delete.
-    pub version: VersionId,
-    /// The drives that hold them.
-    pub drives: Vec<DriveId>,
+    /// The bucket exists, and somebody else owns it.
+    BucketTaken,
+    /// The bucket is not in a state in which this can be. Says why.
+    BucketState(String),
+    /// The object has no such version.
+    NoSuchVersion,
+    /// The version is a delete marker: the newest one, or the one that was named.
+    DeleteMarker { name: VersionName, modified: WallTime, named: bool },
+    /// The bucket has no object lock.
+    NoLock,
+    /// A retention or a legal hold stands against it.
+    Locked,
+    /// Tags break a rule. Says which.
+    InvalidTag(String),
 }

@@ -4,6 +4,7 @@
 //! ends in the bitwise inverse of the index that decided it, so that the newest version of an object is the first row
 //! under its key. `docs/formats/rows.md` has the table of tables. Not here: what the values hold.
 
+use super::attributes::DocumentKind;
 use super::cluster::TokenHash;
 use super::codec::{self, TEXT_AFTER, TEXT_END};
 use super::command::{BucketName, ObjectName};
@@ -47,6 +48,10 @@ pub(super) enum Table {
     Past = 0x36,
     /// Shards that a version in use has left behind: by version and drive, their place in the queue.
     Leaving = 0x37,
+    /// Where null versions are that are not, or were not always, the newest of their key.
+    Nulls = 0x38,
+    /// Documents about buckets, by bucket and kind.
+    Documents = 0x39,
     /// The nodes of the cluster; one row.
     Topology = 0x40,
     /// One-time tokens by the hash of their secret.
@@ -204,6 +209,16 @@ impl Layout {
         key
     }
 
+    pub(super) fn null(self, object: &ObjectName) -> Vec<u8> {
+        self.object_prefix(Table::Nulls, object)
+    }
+
+    pub(super) fn document(self, bucket: &BucketName, kind: DocumentKind) -> Vec<u8> {
+        let mut key = self.bucket_prefix(Table::Documents, bucket);
+        key.push(kind as u8);
+        key
+    }
+
     /// All versions of one object, the newest first.
     pub(super) fn versions_of(self, object: &ObjectName) -> Range {
         Range::under(self.object_prefix(Table::Versions, object))
@@ -224,6 +239,12 @@ impl Layout {
             Seek::After(text) => {
                 codec::escape(text.as_bytes(), &mut key);
                 key.extend_from_slice(&TEXT_AFTER);
+            }
+            Seek::AfterVersion(text, decided) => {
+                codec::escape(text.as_bytes(), &mut key);
+                key.extend_from_slice(&TEXT_END);
+                key.extend_from_slice(&(!decided.0).to_be_bytes());
+                key.push(0);
             }
             Seek::Past(prefix) => {
                 codec::escape(prefix.as_bytes(), &mut key);

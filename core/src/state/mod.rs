@@ -11,12 +11,16 @@
 //! - `STATE-5`: a stamped command is applied at most once while its session is open (`sessions`; Raft thesis §6.3).
 //! - `STATE-6`: a version that was decided once and then replaced never becomes current again (`objects::retire`).
 //! - `STATE-7`: the membership that the applied entries lead to is a row of the same batch as the applied position.
+//! - `VERSION-1`: the versions of a key stand in the order in which they were decided, whatever any clock says
+//!   (`objects::place`, `layout`).
+//! - `LOCK-1`: a version under retention or legal hold is not removed by any command (`objects::lock`).
 //! - `SWEEP-1`: no version is decided once replicated time is past its expiry (`objects::put`, `objects::resolve`).
 //!
 //! The rules are in [`keys`], [`sessions`], [`objects`] and [`cluster`], which know typed rows only; `home` fetches and writes those
 //! rows in the ordered map of [`crate::rows`], `layout` says under which keys, `codec` in which bytes
 //! (`docs/formats/rows.md`). Not here: when an entry is committed (`raft`), and who sends answers to clients (`node`).
 
+mod attributes;
 pub mod cluster;
 mod codec;
 pub mod command;
@@ -25,16 +29,20 @@ mod home;
 pub mod keys;
 mod layout;
 pub mod objects;
+mod question;
 pub mod sessions;
 mod snapshot;
+mod stored;
 #[cfg(test)]
 mod tests;
 
+pub use attributes::*;
 pub use cluster::{ClusterOperation, ClusterRefusal, PlacementRow, TokenHash};
 pub use command::*;
 pub use encoding::DecodeError;
-pub use objects::rows::QueuePlace;
+pub use objects::rows::{BucketRow, QueuePlace};
 pub use objects::{check_bucket_name, check_object_key};
+pub use question::*;
 pub use snapshot::{InstallError, install, snapshot};
 
 use crate::rows::{Rows, RowsError, RowsMut};

@@ -105,6 +105,8 @@ fn object(stripes: usize) -> Object {
         modified: WallTime(0),
         metadata: Metadata::default(),
         bodies: vec![body],
+        name: None,
+        attributes: Box::default(),
     }
 }
 
@@ -130,7 +132,7 @@ async fn readers_that_stall_hold_up_neither_writers_nor_other_readers() {
         || ObjectName { bucket: BucketName { tenant: TenantId(0), name: "bucket".to_owned() }, key: "key".to_owned() };
     let mut stalled = Vec::new();
     for reader in 0..64 {
-        let open = tokio::time::timeout(LONG, client.open(name())).await.expect("opening takes no permit");
+        let open = tokio::time::timeout(LONG, client.open(name(), None)).await.expect("opening takes no permit");
         let mut read = open.expect("the node lives").read(0..16 * STRIPE_SIZE as u64);
         let first = tokio::time::timeout(LONG, read.next()).await;
         assert!(matches!(first, Ok(Some(Ok(_)))), "reader {reader} got {first:?}");

@@ -304,6 +304,13 @@ fn from_refusal(refusal: Refusal) -> Response {
         | Refusal::InvalidPartOrder
         | Refusal::PartTooSmall(_)
         | Refusal::Expired
+        | Refusal::BucketTaken
+        | Refusal::BucketState(_)
+        | Refusal::NoSuchVersion
+        | Refusal::DeleteMarker { .. }
+        | Refusal::NoLock
+        | Refusal::Locked
+        | Refusal::InvalidTag(_)
         | Refusal::Cluster(_) => {
             tracing::error!(?refusal, "a key was refused for a reason of objects");
             failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the node gave an answer of the wrong kind")

@@ -18,6 +18,7 @@ mod leaving;
 pub mod metrics;
 mod serve;
 mod status;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -30,10 +31,12 @@ pub(crate) use status::group_name;
 
 use crate::client::Client;
 use crate::s3::S3Door;
+use crate::users::Users;
 use admin::Guard;
+use anvil_core::stripe::RootKey;
 use axum::Router;
 use axum::middleware;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use metrics::Metrics;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -46,11 +49,13 @@ pub struct Settings {
     pub region: String,
     /// Whether `/kv`, `/status`, sessions and metrics need no bearer token: true only for a listener on loopback.
     pub open_admin: bool,
+    /// Seals the secrets of users. Without it there is only the first user.
+    pub root_key: Option<RootKey>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { region: "us-east-1".to_owned(), open_admin: false }
+        Settings { region: "us-east-1".to_owned(), open_admin: false, root_key: None }
     }
 }
 
@@ -60,6 +65,7 @@ struct Doors(Arc<Shared>);
 
 struct Shared {
     client: Client,
+    users: Users,
     metrics: Arc<Metrics>,
     writes: Arc<Semaphore>,
     lists: Arc<Semaphore>,
@@ -79,7 +85,16 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings, clus
     let metrics = Arc::new(Metrics::default());
     let writes = Arc::new(Semaphore::new(kv::WRITES_MAX));
     let lists = Arc::new(Semaphore::new(kv::LISTS_MAX));
-    let shared = Shared { client: client.clone(), metrics: Arc::clone(&metrics), writes, lists, cluster };
+    let users = Users::new(client.clone(), credentials.clone(), settings.root_key.as_ref());
+    let (shared_client, shared_users) = (client.clone(), users.clone());
+    let shared = Shared {
+        client: shared_client,
+        users: shared_users,
+        metrics: Arc::clone(&metrics),
+        writes,
+        lists,
+        cluster,
+    };
     let doors = Doors(Arc::new(shared));
     let guard = Guard::new(&credentials, settings.open_admin);
     let keys = get(kv::read).put(kv::write).post(kv::write).delete(kv::remove);
@@ -92,9 +107,13 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings, clus
         .route("/-/session", post(kv::open_session))
         .route("/-/drain", get(cluster::drained).post(cluster::drain))
         .route("/-/scrub", post(cluster::scrub))
+        .route("/-/users", get(users::list).post(users::create))
+        .route("/-/users/{name}", delete(users::delete))
+        .route("/-/users/{name}/keys", post(users::create_key))
+        .route("/-/keys/{id}", delete(users::delete_key))
         .route("/-/transfer-leader", post(cluster::transfer_leader))
         .layer(middleware::from_fn_with_state(guard.clone(), admin::check));
-    let s3 = S3Door::new(client, credentials, settings.region);
+    let s3 = S3Door::new(client, users, settings.region);
     // These could be names of buckets, and whoever asks for such a bucket hears of S3 that it cannot be.
     let own = |handler: MethodRouter<Doors>| {
         let guarded = handler.route_layer(middleware::from_fn_with_state(guard.clone(), admin::check));

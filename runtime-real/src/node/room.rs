@@ -103,11 +103,17 @@ pub(crate) fn grows(operation: &Operation) -> bool {
         Operation::Key(KeyOperation::Delete { .. }) => false,
         Operation::Object(operation) => match operation {
             ObjectOperation::CreateBucket { .. }
+            | ObjectOperation::CreateBucketWith { .. }
+            | ObjectOperation::ConfigureBucket { .. }
+            | ObjectOperation::PutVersion { .. }
+            | ObjectOperation::CreateUploadWith { .. }
             | ObjectOperation::PutObject { .. }
             | ObjectOperation::CreateUpload { .. }
             | ObjectOperation::PutPart { .. } => true,
             // A completion only moves what the parts hold already.
             ObjectOperation::DeleteBucket { .. }
+            | ObjectOperation::Remove { .. }
+            | ObjectOperation::Amend { .. }
             | ObjectOperation::DeleteObject { .. }
             | ObjectOperation::CompleteUpload { .. }
             | ObjectOperation::AbortUpload { .. }

@@ -1,5 +1,6 @@
 //! Copies: CopyObject and UploadPartCopy. The bytes are read and written anew, stripe by stripe.
 
+use super::caller::Caller;
 use super::conditions::{self, ReadConditions};
 use super::digests::{Algorithm, Hashes};
 use super::error::{coded, from_client};
@@ -10,18 +11,17 @@ use super::policy::BODY_SIZE_MAX;
 use super::{names, wishes};
 use crate::client::OpenObject;
 use anvil_core::node::Target;
-use anvil_core::state::{Metadata, ObjectName};
+use anvil_core::state::{Metadata, ObjectName, VersionName};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::BTreeMap;
 use std::ops::Range as Bytes;
 use std::time::SystemTime;
 
-fn source(source: CopySource) -> S3Result<ObjectName> {
+fn source(source: CopySource) -> S3Result<(ObjectName, Option<VersionName>)> {
     match source {
         CopySource::Bucket { bucket, key, version_id } => {
-            names::check_version(version_id.as_deref())?;
-            names::object(bucket.into(), key.into())
+            Ok((names::object(bucket.into(), key.into())?, names::version(version_id.as_deref())?))
         }
         CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => {
             Err(coded(S3ErrorCode::NotImplemented, "A copy source is a bucket and a key."))
@@ -64,9 +64,18 @@ impl Gateway {
         };
         let given = wishes::metadata(&req.headers, req.input.metadata.take())?;
         let condition = conditions::of_headers(&req.headers)?;
+        let mut attributes = wishes::attributes(&req.headers)?;
+        attributes.acl = self.new_object_acl(&req.headers, &Caller::of(&req.extensions)).await?;
+        let replace_tags = match req.input.tagging_directive.as_ref().map(TaggingDirective::as_str) {
+            None | Some(TaggingDirective::COPY) => false,
+            Some(TaggingDirective::REPLACE) => true,
+            Some(_) => return Err(coded(S3ErrorCode::InvalidArgument, "Unknown tagging directive.")),
+        };
         let target = names::object(req.input.bucket, req.input.key)?;
-        let from = source(req.input.copy_source)?;
-        if from == target && !replace {
+        let (from, version) = source(req.input.copy_source)?;
+        // An older version, or another redirect or class, is a change as well.
+        let changes = replace || version.is_some() || attributes.redirect.is_some();
+        if from == target && !changes {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata.";
             return Err(coded(S3ErrorCode::InvalidRequest, message));
@@ -79,7 +88,7 @@ impl Gateway {
             ),
         };
         let _room = self.room().await?;
-        let open = self.client.open(from).await.map_err(from_client)?;
+        let open = self.client.open(from, version).await.map_err(from_client)?;
         let conditions = ReadConditions {
             if_match: req.input.copy_source_if_match,
             if_none_match: req.input.copy_source_if_none_match,
@@ -109,9 +118,13 @@ impl Gateway {
         let fields = ChecksumFields::of(&checksums);
         let metadata = if replace { given } else { object.metadata.clone() };
         let metadata = Metadata { checksums, ..metadata };
+        if !replace_tags {
+            attributes.tags = object.attributes.tags.clone();
+        }
+        let source_version = object.name.map(names::version_text);
         let etag = names::single(held.digests.md5);
-        let target = Target::Object { object: target, etag, metadata, condition };
-        let etag = decided(held.decide(target).await.map_err(from_client)?)?;
+        let target = Target::Object { object: target, etag, metadata, attributes: Box::new(attributes), condition };
+        let (etag, version_id) = decided(held.decide(target).await.map_err(from_client)?)?;
         let result = CopyObjectResult {
             checksum_crc32: fields.crc32,
             checksum_crc32c: fields.crc32c,
@@ -122,7 +135,13 @@ impl Gateway {
             e_tag: Some(names::etag_dto(etag)),
             last_modified: Some(Timestamp::from(SystemTime::now())),
         };
-        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+        Ok(S3Response::new(CopyObjectOutput {
+            copy_object_result: Some(result),
+            copy_source_version_id: source_version,
+            server_side_encryption: Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256)),
+            version_id,
+            ..Default::default()
+        }))
     }
 
     pub(super) async fn upload_part_from(&self, req: S3Request<UploadPartCopyInput>) -> Outcome<UploadPartCopyOutput> {
@@ -130,10 +149,10 @@ impl Gateway {
         let number = names::part_number(input.part_number)?;
         let upload = names::upload(&input.upload_id)?;
         let object = names::object(input.bucket, input.key)?;
-        let from = source(input.copy_source)?;
+        let (from, version) = source(input.copy_source)?;
         let _room = self.room().await?;
         self.require_upload(&object, upload).await?;
-        let open = self.client.open(from).await.map_err(from_client)?;
+        let open = self.client.open(from, version).await.map_err(from_client)?;
         let conditions = ReadConditions {
             if_match: input.copy_source_if_match,
             if_none_match: input.copy_source_if_none_match,
@@ -142,6 +161,7 @@ impl Gateway {
         };
         conditions.check_source(open.object().etag, open.object().modified)?;
         let size = open.object().size;
+        let source_version = open.object().name.map(names::version_text);
         let range = match input.copy_source_range.as_deref() {
             Some(text) => source_range(text, size)?,
             None => 0..size,
@@ -149,12 +169,16 @@ impl Gateway {
         let held = self.copied(&open, range, &[]).await?;
         let etag = names::single(held.digests.md5).md5;
         let target = Target::Part { object, upload, number, etag, metadata: Metadata::default() };
-        let etag = decided(held.decide(target).await.map_err(from_client)?)?;
+        let (etag, _) = decided(held.decide(target).await.map_err(from_client)?)?;
         let result = CopyPartResult {
             e_tag: Some(names::etag_dto(etag)),
             last_modified: Some(Timestamp::from(SystemTime::now())),
             ..Default::default()
         };
-        Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
+        Ok(S3Response::new(UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            copy_source_version_id: source_version,
+            ..Default::default()
+        }))
     }
 }

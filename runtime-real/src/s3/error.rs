@@ -4,10 +4,12 @@
 //! status one that clients retry. Nothing here carries a secret, a path or an address of the node.
 
 use super::chunks::{Fault, Watch};
+use super::names;
 use crate::client::ClientError;
 use anvil_core::node::Unavailable;
-use anvil_core::state::Refusal;
-use http::StatusCode;
+use anvil_core::state::{Refusal, VersionName};
+use anvil_core::types::WallTime;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use s3s::{S3Error, S3ErrorCode, StdError};
 
 /// An error that `s3s` has no code for.
@@ -111,10 +113,40 @@ pub(super) fn from_refusal(refusal: Refusal) -> S3Error {
             coded(S3ErrorCode::EntityTooSmall, format!("Part {number} is smaller than 5 MiB and is not the last one."))
         }
         Refusal::Cluster(why) => coded(S3ErrorCode::InternalError, format!("The cluster refused: {why}.")),
+        Refusal::BucketTaken => coded(
+            S3ErrorCode::BucketAlreadyExists,
+            "The requested bucket name is not available. Please select a different name and try again.",
+        ),
+        Refusal::BucketState(why) => coded(S3ErrorCode::InvalidBucketState, why),
+        Refusal::NoSuchVersion => coded(S3ErrorCode::NoSuchVersion, "The specified version does not exist."),
+        Refusal::DeleteMarker { name, modified, named } => delete_marker(name, modified, named),
+        Refusal::NoLock => coded(S3ErrorCode::InvalidRequest, "Bucket is missing Object Lock Configuration"),
+        Refusal::Locked => coded(S3ErrorCode::AccessDenied, "Access Denied because object protected by object lock."),
+        Refusal::InvalidTag(why) => coded(S3ErrorCode::InvalidTag, why),
         Refusal::Expired => {
             coded(S3ErrorCode::SlowDown, "The upload took longer than its preparation lives; start it again.")
         }
     }
+}
+
+/// What a reader hears of a delete marker.
+fn delete_marker(name: VersionName, modified: WallTime, named: bool) -> S3Error {
+    let mut error = if named {
+        coded(S3ErrorCode::MethodNotAllowed, "The specified method is not allowed against this resource.")
+    } else {
+        coded(S3ErrorCode::NoSuchKey, "The specified key does not exist.")
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    let version = HeaderValue::from_str(&names::version_text(name)).expect("digits are a header value");
+    headers.insert("x-amz-version-id", version);
+    let mut date = Vec::new();
+    let written = names::timestamp(modified).format(s3s::dto::TimestampFormat::HttpDate, &mut date);
+    if let (true, Ok(()), Ok(date)) = (named, written, HeaderValue::from_bytes(&date)) {
+        headers.insert(http::header::LAST_MODIFIED, date);
+    }
+    error.set_headers(headers);
+    error
 }
 
 /// A body could not be read to its end.

@@ -2,8 +2,10 @@
 //!
 //! What is missing here is answered by `s3s` itself with `NotImplemented`.
 
-use super::names;
+use super::access::Access;
+use super::caller::Caller;
 use crate::client::Client;
+use crate::users::Users;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 use std::sync::Arc;
@@ -16,6 +18,10 @@ const BODIES_MAX: usize = 64;
 pub(super) struct Gateway {
     /// The node.
     pub(super) client: Client,
+    /// Who there is.
+    pub(super) users: Users,
+    /// Judges what cannot be judged before the body of a request is read.
+    pub(super) access: Access,
     /// Our region.
     pub(super) region: String,
     /// Room for bodies on their way in.
@@ -24,8 +30,9 @@ pub(super) struct Gateway {
 
 impl Gateway {
     /// A gateway to `client`'s node.
-    pub(super) fn new(client: Client, region: String) -> Gateway {
-        Gateway { client, region, bodies: Arc::new(Semaphore::new(BODIES_MAX)) }
+    pub(super) fn new(client: Client, users: Users, region: String) -> Gateway {
+        let access = Access { client: client.clone(), users: users.clone() };
+        Gateway { client, users, access, region, bodies: Arc::new(Semaphore::new(BODIES_MAX)) }
     }
 }
 
@@ -35,7 +42,7 @@ pub(super) type Outcome<T> = S3Result<S3Response<T>>;
 #[async_trait::async_trait]
 impl S3 for Gateway {
     async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> Outcome<CreateBucketOutput> {
-        self.bucket_create(req.input).await
+        self.bucket_create(req).await
     }
 
     async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> Outcome<HeadBucketOutput> {
@@ -47,7 +54,7 @@ impl S3 for Gateway {
     }
 
     async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> Outcome<ListBucketsOutput> {
-        self.buckets_list(req.input).await
+        self.buckets_list(req).await
     }
 
     async fn get_bucket_location(&self, req: S3Request<GetBucketLocationInput>) -> Outcome<GetBucketLocationOutput> {
@@ -71,7 +78,7 @@ impl S3 for Gateway {
     }
 
     async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> Outcome<DeleteObjectsOutput> {
-        self.objects_delete(req.input).await
+        self.objects_delete(req).await
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> Outcome<CopyObjectOutput> {
@@ -79,11 +86,11 @@ impl S3 for Gateway {
     }
 
     async fn list_objects(&self, req: S3Request<ListObjectsInput>) -> Outcome<ListObjectsOutput> {
-        self.objects_list(req.input).await
+        self.objects_list(req).await
     }
 
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> Outcome<ListObjectsV2Output> {
-        self.objects_list_v2(req.input).await
+        self.objects_list_v2(req).await
     }
 
     async fn create_multipart_upload(
@@ -116,62 +123,246 @@ impl S3 for Gateway {
     }
 
     async fn list_parts(&self, req: S3Request<ListPartsInput>) -> Outcome<ListPartsOutput> {
-        self.upload_parts(req.input).await
+        self.upload_parts(req).await
     }
 
     async fn list_multipart_uploads(
         &self,
         req: S3Request<ListMultipartUploadsInput>,
     ) -> Outcome<ListMultipartUploadsOutput> {
-        self.uploads_list(req.input).await
+        self.uploads_list(req).await
+    }
+
+    async fn put_bucket_versioning(
+        &self,
+        req: S3Request<PutBucketVersioningInput>,
+    ) -> Outcome<PutBucketVersioningOutput> {
+        self.versioning_put(req.input).await
     }
 
     async fn get_bucket_versioning(
         &self,
         req: S3Request<GetBucketVersioningInput>,
     ) -> Outcome<GetBucketVersioningOutput> {
-        self.require_bucket(req.input.bucket).await?;
-        Ok(S3Response::new(GetBucketVersioningOutput::default()))
+        self.versioning_get(req.input).await
     }
 
-    async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> Outcome<GetBucketAclOutput> {
-        self.require_bucket(req.input.bucket).await?;
-        Ok(S3Response::new(GetBucketAclOutput {
-            grants: Some(super::habits::grants()),
-            owner: Some(super::habits::owner()),
-        }))
-    }
-
-    async fn get_object_acl(&self, req: S3Request<GetObjectAclInput>) -> Outcome<GetObjectAclOutput> {
-        names::check_version(req.input.version_id.as_deref())?;
-        self.require_object(req.input.bucket, req.input.key).await?;
-        Ok(S3Response::new(GetObjectAclOutput {
-            grants: Some(super::habits::grants()),
-            owner: Some(super::habits::owner()),
-            request_charged: None,
-        }))
+    async fn put_object_tagging(&self, req: S3Request<PutObjectTaggingInput>) -> Outcome<PutObjectTaggingOutput> {
+        self.object_tags_put(req.input).await
     }
 
     async fn get_object_tagging(&self, req: S3Request<GetObjectTaggingInput>) -> Outcome<GetObjectTaggingOutput> {
-        names::check_version(req.input.version_id.as_deref())?;
-        self.require_object(req.input.bucket, req.input.key).await?;
-        Ok(S3Response::new(GetObjectTaggingOutput::default()))
+        self.object_tags_get(req.input).await
+    }
+
+    async fn delete_object_tagging(
+        &self,
+        req: S3Request<DeleteObjectTaggingInput>,
+    ) -> Outcome<DeleteObjectTaggingOutput> {
+        self.object_tags_delete(req.input).await
+    }
+
+    async fn get_bucket_tagging(&self, req: S3Request<GetBucketTaggingInput>) -> Outcome<GetBucketTaggingOutput> {
+        self.bucket_tags_get(req.input).await
+    }
+
+    async fn delete_bucket_tagging(
+        &self,
+        req: S3Request<DeleteBucketTaggingInput>,
+    ) -> Outcome<DeleteBucketTaggingOutput> {
+        self.bucket_tags_delete(req.input).await
+    }
+
+    async fn put_bucket_cors(&self, req: S3Request<PutBucketCorsInput>) -> Outcome<PutBucketCorsOutput> {
+        self.cors_put(req.input).await
+    }
+
+    async fn get_bucket_cors(&self, req: S3Request<GetBucketCorsInput>) -> Outcome<GetBucketCorsOutput> {
+        self.cors_get(req.input).await
+    }
+
+    async fn delete_bucket_cors(&self, req: S3Request<DeleteBucketCorsInput>) -> Outcome<DeleteBucketCorsOutput> {
+        self.cors_delete(req.input).await
+    }
+
+    async fn put_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<PutBucketLifecycleConfigurationInput>,
+    ) -> Outcome<PutBucketLifecycleConfigurationOutput> {
+        self.lifecycle_put(req.input).await
+    }
+
+    async fn get_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<GetBucketLifecycleConfigurationInput>,
+    ) -> Outcome<GetBucketLifecycleConfigurationOutput> {
+        self.lifecycle_get(req.input).await
+    }
+
+    async fn delete_bucket_lifecycle(
+        &self,
+        req: S3Request<DeleteBucketLifecycleInput>,
+    ) -> Outcome<DeleteBucketLifecycleOutput> {
+        self.lifecycle_delete(req.input).await
+    }
+
+    async fn put_bucket_encryption(
+        &self,
+        req: S3Request<PutBucketEncryptionInput>,
+    ) -> Outcome<PutBucketEncryptionOutput> {
+        self.encryption_put(req.input).await
     }
 
     async fn get_bucket_encryption(
         &self,
         req: S3Request<GetBucketEncryptionInput>,
     ) -> Outcome<GetBucketEncryptionOutput> {
-        self.require_bucket(req.input.bucket).await?;
-        Ok(S3Response::new(super::habits::encryption()))
+        self.encryption_get(req.input).await
+    }
+
+    async fn delete_bucket_encryption(
+        &self,
+        req: S3Request<DeleteBucketEncryptionInput>,
+    ) -> Outcome<DeleteBucketEncryptionOutput> {
+        self.encryption_delete(req.input).await
+    }
+
+    async fn put_bucket_policy(&self, req: S3Request<PutBucketPolicyInput>) -> Outcome<PutBucketPolicyOutput> {
+        self.policy_put(req.input).await
+    }
+
+    async fn get_bucket_policy(&self, req: S3Request<GetBucketPolicyInput>) -> Outcome<GetBucketPolicyOutput> {
+        self.policy_get(req.input).await
+    }
+
+    async fn get_bucket_policy_status(
+        &self,
+        req: S3Request<GetBucketPolicyStatusInput>,
+    ) -> Outcome<GetBucketPolicyStatusOutput> {
+        self.policy_status(req.input).await
+    }
+
+    async fn delete_bucket_policy(&self, req: S3Request<DeleteBucketPolicyInput>) -> Outcome<DeleteBucketPolicyOutput> {
+        self.policy_delete(req.input).await
+    }
+
+    async fn put_bucket_ownership_controls(
+        &self,
+        req: S3Request<PutBucketOwnershipControlsInput>,
+    ) -> Outcome<PutBucketOwnershipControlsOutput> {
+        self.ownership_put(req.input).await
     }
 
     async fn get_bucket_ownership_controls(
         &self,
         req: S3Request<GetBucketOwnershipControlsInput>,
     ) -> Outcome<GetBucketOwnershipControlsOutput> {
-        self.require_bucket(req.input.bucket).await?;
-        Ok(S3Response::new(super::habits::ownership()))
+        self.ownership_get(req.input).await
+    }
+
+    async fn delete_bucket_ownership_controls(
+        &self,
+        req: S3Request<DeleteBucketOwnershipControlsInput>,
+    ) -> Outcome<DeleteBucketOwnershipControlsOutput> {
+        self.ownership_delete(req.input).await
+    }
+
+    async fn put_public_access_block(
+        &self,
+        req: S3Request<PutPublicAccessBlockInput>,
+    ) -> Outcome<PutPublicAccessBlockOutput> {
+        self.block_put(req.input).await
+    }
+
+    async fn get_public_access_block(
+        &self,
+        req: S3Request<GetPublicAccessBlockInput>,
+    ) -> Outcome<GetPublicAccessBlockOutput> {
+        self.block_get(req.input).await
+    }
+
+    async fn delete_public_access_block(
+        &self,
+        req: S3Request<DeletePublicAccessBlockInput>,
+    ) -> Outcome<DeletePublicAccessBlockOutput> {
+        self.block_delete(req.input).await
+    }
+
+    async fn put_object_lock_configuration(
+        &self,
+        req: S3Request<PutObjectLockConfigurationInput>,
+    ) -> Outcome<PutObjectLockConfigurationOutput> {
+        self.lock_put(req.input).await
+    }
+
+    async fn get_object_lock_configuration(
+        &self,
+        req: S3Request<GetObjectLockConfigurationInput>,
+    ) -> Outcome<GetObjectLockConfigurationOutput> {
+        self.lock_get(req.input).await
+    }
+
+    async fn put_object_retention(&self, req: S3Request<PutObjectRetentionInput>) -> Outcome<PutObjectRetentionOutput> {
+        self.retention_put(req.input).await
+    }
+
+    async fn put_object_legal_hold(
+        &self,
+        req: S3Request<PutObjectLegalHoldInput>,
+    ) -> Outcome<PutObjectLegalHoldOutput> {
+        self.hold_put(req.input).await
+    }
+
+    async fn get_object_attributes(
+        &self,
+        req: S3Request<GetObjectAttributesInput>,
+    ) -> Outcome<GetObjectAttributesOutput> {
+        self.attributes_get(req.input).await
+    }
+
+    async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> Outcome<GetBucketAclOutput> {
+        self.bucket_acl_get(req.input).await
+    }
+
+    async fn list_object_versions(&self, req: S3Request<ListObjectVersionsInput>) -> Outcome<ListObjectVersionsOutput> {
+        let caller = Caller::of(&req.extensions);
+        self.versions_list(req.input, caller).await
+    }
+
+    async fn get_object_retention(&self, req: S3Request<GetObjectRetentionInput>) -> Outcome<GetObjectRetentionOutput> {
+        let caller = Caller::of(&req.extensions);
+        self.retention_get(req.input, caller).await
+    }
+
+    async fn get_object_legal_hold(
+        &self,
+        req: S3Request<GetObjectLegalHoldInput>,
+    ) -> Outcome<GetObjectLegalHoldOutput> {
+        let caller = Caller::of(&req.extensions);
+        self.hold_get(req.input, caller).await
+    }
+
+    async fn get_object_acl(&self, req: S3Request<GetObjectAclInput>) -> Outcome<GetObjectAclOutput> {
+        let caller = Caller::of(&req.extensions);
+        self.object_acl_get(req.input, caller).await
+    }
+
+    async fn put_bucket_tagging(&self, req: S3Request<PutBucketTaggingInput>) -> Outcome<PutBucketTaggingOutput> {
+        let caller = Caller::of(&req.extensions);
+        self.bucket_tags_put(req.input, caller).await
+    }
+
+    async fn put_bucket_acl(&self, req: S3Request<PutBucketAclInput>) -> Outcome<PutBucketAclOutput> {
+        self.bucket_acl_put(req.input, &req.headers).await
+    }
+
+    async fn put_object_acl(&self, req: S3Request<PutObjectAclInput>) -> Outcome<PutObjectAclOutput> {
+        let caller = Caller::of(&req.extensions);
+        self.object_acl_put(req.input, &req.headers, caller).await
+    }
+
+    async fn post_object(&self, req: S3Request<PostObjectInput>) -> Outcome<PostObjectOutput> {
+        self.object_post(req).await
     }
 
     async fn get_bucket_request_payment(
@@ -203,35 +394,8 @@ impl S3 for Gateway {
         Ok(S3Response::new(GetBucketNotificationConfigurationOutput::default()))
     }
 
-    async fn get_bucket_policy(&self, req: S3Request<GetBucketPolicyInput>) -> Outcome<GetBucketPolicyOutput> {
-        self.absent(req.input.bucket, "NoSuchBucketPolicy", "The bucket policy does not exist.").await
-    }
-
-    async fn get_bucket_policy_status(
-        &self,
-        req: S3Request<GetBucketPolicyStatusInput>,
-    ) -> Outcome<GetBucketPolicyStatusOutput> {
-        self.absent(req.input.bucket, "NoSuchBucketPolicy", "The bucket policy does not exist.").await
-    }
-
-    async fn get_bucket_cors(&self, req: S3Request<GetBucketCorsInput>) -> Outcome<GetBucketCorsOutput> {
-        self.absent(req.input.bucket, "NoSuchCORSConfiguration", "The CORS configuration does not exist.").await
-    }
-
-    async fn get_bucket_lifecycle_configuration(
-        &self,
-        req: S3Request<GetBucketLifecycleConfigurationInput>,
-    ) -> Outcome<GetBucketLifecycleConfigurationOutput> {
-        let message = "The lifecycle configuration does not exist.";
-        self.absent(req.input.bucket, "NoSuchLifecycleConfiguration", message).await
-    }
-
-    async fn get_bucket_tagging(&self, req: S3Request<GetBucketTaggingInput>) -> Outcome<GetBucketTaggingOutput> {
-        self.absent(req.input.bucket, "NoSuchTagSet", "The TagSet does not exist.").await
-    }
-
     async fn get_bucket_website(&self, req: S3Request<GetBucketWebsiteInput>) -> Outcome<GetBucketWebsiteOutput> {
-        let message = "The bucket does not have a website configuration.";
+        let message = "The specified bucket does not have a website configuration";
         self.absent(req.input.bucket, "NoSuchWebsiteConfiguration", message).await
     }
 
@@ -239,23 +403,7 @@ impl S3 for Gateway {
         &self,
         req: S3Request<GetBucketReplicationInput>,
     ) -> Outcome<GetBucketReplicationOutput> {
-        let message = "The replication configuration was not found.";
+        let message = "The replication configuration was not found";
         self.absent(req.input.bucket, "ReplicationConfigurationNotFoundError", message).await
-    }
-
-    async fn get_object_lock_configuration(
-        &self,
-        req: S3Request<GetObjectLockConfigurationInput>,
-    ) -> Outcome<GetObjectLockConfigurationOutput> {
-        let message = "Object lock is not configured for this bucket.";
-        self.absent(req.input.bucket, "ObjectLockConfigurationNotFoundError", message).await
-    }
-
-    async fn get_public_access_block(
-        &self,
-        req: S3Request<GetPublicAccessBlockInput>,
-    ) -> Outcome<GetPublicAccessBlockOutput> {
-        let message = "The public access block configuration was not found.";
-        self.absent(req.input.bucket, "NoSuchPublicAccessBlockConfiguration", message).await
     }
 }

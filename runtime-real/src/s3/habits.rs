@@ -1,33 +1,23 @@
-//! What clients ask by habit about things that Anvil does not have: versioning, access lists, policies, tags.
+//! What clients ask by habit about things that Anvil does not have, and who owns things.
 //!
 //! The answers are those of AWS for a bucket on which nothing was configured, so that clients go on.
 
 use super::error::custom;
 use super::gateway::{Gateway, Outcome};
-use super::wishes::OWNER_ID;
+use crate::users::{FIRST_ID, shown};
 use http::StatusCode;
 use s3s::dto::*;
 
-/// The one owner of everything.
-pub(super) fn owner() -> Owner {
-    Owner { display_name: Some(OWNER_ID.to_owned()), id: Some(OWNER_ID.to_owned()) }
+/// An owner, by the id as it is stored. Names are shown where an access list is.
+pub(super) fn owner(id: &str) -> Owner {
+    let id = shown(id).to_owned();
+    Owner { display_name: (id == FIRST_ID).then(|| id.clone()), id: Some(id) }
 }
 
-/// The one owner, as who began an upload.
-pub(super) fn initiator() -> Initiator {
-    Initiator { display_name: Some(OWNER_ID.to_owned()), id: Some(OWNER_ID.to_owned()) }
-}
-
-/// The owner has full control, and nobody else anything.
-pub(super) fn grants() -> Grants {
-    let grantee = Grantee {
-        display_name: Some(OWNER_ID.to_owned()),
-        email_address: None,
-        id: Some(OWNER_ID.to_owned()),
-        type_: Type::from_static(Type::CANONICAL_USER),
-        uri: None,
-    };
-    vec![Grant { grantee: Some(grantee), permission: Some(Permission::from_static(Permission::FULL_CONTROL)) }]
+/// Who began an upload.
+pub(super) fn initiator(id: &str) -> Initiator {
+    let id = shown(id).to_owned();
+    Initiator { display_name: (id == FIRST_ID).then(|| id.clone()), id: Some(id) }
 }
 
 /// Every object is encrypted, with keys of the node.
@@ -45,18 +35,18 @@ pub(super) fn encryption() -> GetBucketEncryptionOutput {
     }
 }
 
-/// There are no access lists: the owner of the bucket owns what is in it.
-pub(super) fn ownership() -> GetBucketOwnershipControlsOutput {
-    let object_ownership = ObjectOwnership::from_static(ObjectOwnership::BUCKET_OWNER_ENFORCED);
-    let rules = vec![OwnershipControlsRule { object_ownership }];
-    GetBucketOwnershipControlsOutput { ownership_controls: Some(OwnershipControls { rules }) }
-}
-
 /// `s3s` leaves out the attribute that says what a grantee is, and `s3cmd` cannot do without.
 pub(super) fn complete_grants(xml: &str) -> String {
-    const COMPLETE: &str =
+    const OF_USER: &str =
         "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\">";
-    xml.replace("<Grantee>", COMPLETE)
+    const OF_GROUP: &str = "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"Group\">";
+    let mut pieces = xml.split("<Grantee>");
+    let mut complete = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        complete.push_str(if piece.starts_with("<URI>") { OF_GROUP } else { OF_USER });
+        complete.push_str(piece);
+    }
+    complete
 }
 
 impl Gateway {

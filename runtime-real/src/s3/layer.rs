@@ -1,26 +1,29 @@
 //! The layer around `s3s`: every request gets an id, every refusal the form of an S3 error, every body its guard.
 //!
-//! - `S3-8` A preflight of CORS is answered here, with 403: no bucket has a CORS configuration, and `s3s` must not be
-//!   asked without a signature.
+//! - `S3-8` A preflight of CORS is answered here, by the configuration of the bucket (`CORS-1`): `s3s` does not know of it.
 //! - `S3-10` A connection on which a client waited for `100 Continue` and got its answer at once is closed. RFC 9110
 //!   §10.1.1 allows the answer, but botocore goes on to read the next answer on that connection with the status of this one.
 //! - `S3-9` Every response carries `x-amz-request-id`, and every error has it in its XML.
 
-use super::access::{Access, Authority, OperationCell};
+use super::access::{Authority, OperationCell};
 use super::chunks::{DocumentCheck, Framing, Guarded, Watch};
 use super::digests::{Claims, Hashes};
 use super::error::from_fault;
 use super::gateway::Gateway;
 use super::policy::{self, Denial};
-use super::{Credentials, habits};
+use super::{cors, habits, names, settings};
 use crate::client::Client;
 use crate::front::drain::waits;
 use crate::front::metrics::OperationName;
+use crate::users::Users;
+use anvil_core::state::{DocumentKind, Query, QueryAnswer};
+use anvil_core::types::GroupId;
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::dto::CORSConfiguration;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,6 +34,9 @@ use std::task::{Context, Poll};
 
 /// Largest XML document of a request, in bytes. DeleteObjects with 1,000 long keys stays below it.
 const DOCUMENT_MAX: usize = 8 << 20;
+
+/// Largest file of an HTML form, in bytes.
+const FORM_FILE_MAX: u64 = 32 << 20;
 
 /// Largest error document that is completed with its request id, in bytes.
 const ERROR_MAX: usize = 64 << 10;
@@ -45,6 +51,7 @@ pub(super) struct StatusOverride(pub(super) StatusCode);
 #[derive(Clone)]
 pub struct S3Door {
     service: S3Service,
+    client: Client,
     region: Arc<str>,
     next_request: Arc<AtomicU64>,
 }
@@ -56,20 +63,29 @@ impl std::fmt::Debug for S3Door {
 }
 
 impl S3Door {
-    /// A door to the node of `client`, for whoever knows `credentials`.
-    pub fn new(client: Client, credentials: Credentials, region: String) -> S3Door {
-        let mut builder = S3ServiceBuilder::new(Gateway::new(client, region.clone()));
-        builder.set_auth(Authority(credentials));
-        builder.set_access(Access);
+    /// A door to the node of `client`, for its users.
+    pub fn new(client: Client, users: Users, region: String) -> S3Door {
+        let gateway = Gateway::new(client.clone(), users.clone(), region.clone());
+        let access = gateway.access.clone();
+        let mut builder = S3ServiceBuilder::new(gateway);
+        builder.set_auth(Authority(users));
+        builder.set_access(access);
         let mut config = S3Config::default();
         config.xml_max_body_size = DOCUMENT_MAX;
-        // Form uploads never get there (S3-2); small limits in case they did.
-        config.post_object_max_file_size = 0;
-        config.form_max_fields_size = 4096;
+        // `s3s` holds a form in memory as a whole.
+        config.post_object_max_file_size = FORM_FILE_MAX;
+        config.form_max_field_size = 64 << 10;
+        config.form_max_fields_size = 256 << 10;
+        config.form_max_parts = 100;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         // Ids need to differ, not to be secret; the clock keeps them apart over restarts.
         let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs());
-        S3Door { service: builder.build(), region: region.into(), next_request: Arc::new(AtomicU64::new(start << 24)) }
+        S3Door {
+            service: builder.build(),
+            client,
+            region: region.into(),
+            next_request: Arc::new(AtomicU64::new(start << 24)),
+        }
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
@@ -79,7 +95,13 @@ impl S3Door {
         let watch = Watch::default();
         let waits = waits(&request);
         let empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+        let origin = Origin::of(&request);
         let mut response = self.judge(request, &operation, &watch).await;
+        if let Some(origin) = origin
+            && let Some(headers) = self.cors(&resource, &origin).await
+        {
+            response.headers_mut().extend(headers);
+        }
         // S3-10
         if waits && (empty || !watch.wanted()) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -102,8 +124,7 @@ impl S3Door {
         let (mut parts, body) = request.into_parts();
         // S3-8
         if parts.method == Method::OPTIONS {
-            let message = "CORSResponse: CORS is not enabled for this bucket.".to_owned();
-            return refusal(&Denial { status: StatusCode::FORBIDDEN, code: "AccessForbidden", message });
+            return self.preflight(&parts).await;
         }
         let admitted = policy::admit(&parts, &self.region);
         let framing = admitted.as_ref().map_or(Framing::Plain, |admitted| admitted.framing);
@@ -136,6 +157,67 @@ impl S3Door {
             });
         }
         complete_acl(response, operation).await
+    }
+}
+
+/// What a browser says of the page that asks.
+struct Origin {
+    origin: String,
+    method: String,
+}
+
+impl Origin {
+    fn of(request: &Request<Body>) -> Option<Origin> {
+        let origin = request.headers().get(header::ORIGIN)?.to_str().ok()?.to_owned();
+        let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let method = wanted.and_then(|wanted| wanted.to_str().ok()).unwrap_or(request.method().as_str()).to_owned();
+        let is_own = request.method() != Method::OPTIONS;
+        is_own.then_some(Origin { origin, method })
+    }
+}
+
+impl S3Door {
+    async fn cors_of(&self, path: &str) -> Option<CORSConfiguration> {
+        let name = path.trim_start_matches('/').split('/').next().filter(|name| !name.is_empty())?;
+        let query = Query::Bucket { bucket: names::bucket(name.to_owned()), documents: vec![DocumentKind::Cors] };
+        let answer = self.client.query(GroupId::REGION, query).await.ok()?;
+        let QueryAnswer::Bucket { mut documents, .. } = answer else { return None };
+        settings::read(&documents.pop().flatten()?).ok()
+    }
+
+    /// The headers of CORS for a request that is no preflight.
+    async fn cors(&self, path: &str, origin: &Origin) -> Option<http::HeaderMap> {
+        let configuration = self.cors_of(path).await?;
+        let asked = cors::Asked { origin: &origin.origin, method: &origin.method, headers: "", is_preflight: false };
+        cors::answer(&configuration, &asked)
+    }
+
+    /// CORS-1
+    async fn preflight(&self, parts: &Parts) -> Response<Body> {
+        let text = |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let forbidden = |status, code, message: &str| refusal(&Denial { status, code, message: message.to_owned() });
+        let (Some(origin), Some(method)) = (text(header::ORIGIN), text(header::ACCESS_CONTROL_REQUEST_METHOD)) else {
+            let message = "Insufficient information. Origin request header needed.";
+            return forbidden(StatusCode::BAD_REQUEST, "BadRequest", message);
+        };
+        let Some(configuration) = self.cors_of(parts.uri.path()).await else {
+            let message = "CORSResponse: CORS is not enabled for this bucket.";
+            return forbidden(StatusCode::FORBIDDEN, "AccessForbidden", message);
+        };
+        let headers = text(header::ACCESS_CONTROL_REQUEST_HEADERS).unwrap_or("");
+        match cors::answer(&configuration, &cors::Asked { origin, method, headers, is_preflight: true }) {
+            Some(headers) => {
+                let mut response = Response::new(Body::empty());
+                response.headers_mut().extend(headers);
+                response
+            }
+            None => {
+                let message = "CORSResponse: This CORS request is not allowed. This is usually because the evalution \
+                               of Origin, request method / Access-Control-Request-Method or \
+                               Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.";
+                forbidden(StatusCode::FORBIDDEN, "AccessForbidden", message)
+            }
+        }
     }
 }
 

@@ -5,14 +5,15 @@
 //! Source: AWS, ListObjectsV2 and ListObjects.
 
 use super::buckets::unexpected;
+use super::caller::Caller;
 use super::error::{coded, from_client};
 use super::gateway::{Gateway, Outcome};
-use super::{habits, names};
+use super::{access_lists, habits, names};
 use anvil_core::state::{Listed, Listing, Query, QueryAnswer, Upload};
 use anvil_core::types::GroupId;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::*;
-use s3s::{S3ErrorCode, S3Response, S3Result};
+use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::BTreeSet;
 
 /// Entries of one page, at most.
@@ -34,7 +35,7 @@ pub(super) enum KeyEncoding {
 }
 
 impl KeyEncoding {
-    fn of(encoding: Option<&EncodingType>) -> S3Result<KeyEncoding> {
+    pub(super) fn of(encoding: Option<&EncodingType>) -> S3Result<KeyEncoding> {
         match encoding.map(EncodingType::as_str) {
             None => Ok(KeyEncoding::Plain),
             Some("url") => Ok(KeyEncoding::Url),
@@ -69,12 +70,12 @@ pub(super) fn size(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
-pub(super) fn contents(objects: Vec<Listed>, encoding: KeyEncoding, with_owner: bool) -> ObjectList {
+pub(super) fn contents(objects: Vec<Listed>, encoding: KeyEncoding, owner: Option<&str>) -> ObjectList {
     let entry = |listed: Listed| Object {
         e_tag: Some(names::etag_dto(listed.etag)),
         key: Some(encoding.write(&listed.key)),
         last_modified: Some(names::timestamp(listed.modified)),
-        owner: with_owner.then(habits::owner),
+        owner: owner.map(|owner| access_lists::listed_owner(listed.owner, owner)),
         size: Some(size(listed.size)),
         storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
         ..Default::default()
@@ -104,7 +105,9 @@ impl Gateway {
         Ok(listing)
     }
 
-    pub(super) async fn objects_list(&self, input: ListObjectsInput) -> Outcome<ListObjectsOutput> {
+    pub(super) async fn objects_list(&self, req: S3Request<ListObjectsInput>) -> Outcome<ListObjectsOutput> {
+        let owner = bucket_owner(&req.extensions);
+        let input = req.input;
         let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
         let limit = page_size(input.max_keys)?;
         let (prefix, delimiter, marker) =
@@ -118,7 +121,7 @@ impl Gateway {
             is_truncated: Some(listing.next.is_some()),
             // AWS gives it only with a delimiter; without one, clients take the last key, which is the same.
             next_marker: listing.next.as_deref().map(|next| encoding.write(next)),
-            contents: Some(contents(listing.objects, encoding, true)),
+            contents: Some(contents(listing.objects, encoding, Some(&owner))),
             common_prefixes: Some(prefixes(&listing.prefixes, encoding)),
             delimiter: (!delimiter.is_empty()).then(|| encoding.write(&delimiter)),
             encoding_type: input.encoding_type,
@@ -126,11 +129,13 @@ impl Gateway {
         }))
     }
 
-    pub(super) async fn objects_list_v2(&self, input: ListObjectsV2Input) -> Outcome<ListObjectsV2Output> {
+    pub(super) async fn objects_list_v2(&self, req: S3Request<ListObjectsV2Input>) -> Outcome<ListObjectsV2Output> {
+        let owner = bucket_owner(&req.extensions);
+        let input = req.input;
         let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
         let limit = page_size(input.max_keys)?;
         let (prefix, delimiter) = (input.prefix.unwrap_or_default(), input.delimiter.unwrap_or_default());
-        let after = match input.continuation_token.as_deref() {
+        let after = match input.continuation_token.as_deref().filter(|token| !token.is_empty()) {
             Some(token) => names::start_after(token)?,
             None => input.start_after.clone().unwrap_or_default(),
         };
@@ -143,7 +148,7 @@ impl Gateway {
             continuation_token: input.continuation_token,
             is_truncated: Some(listing.next.is_some()),
             next_continuation_token: listing.next.as_deref().map(names::token),
-            contents: Some(contents(listing.objects, encoding, input.fetch_owner.unwrap_or(false))),
+            contents: Some(contents(listing.objects, encoding, input.fetch_owner.unwrap_or(false).then_some(&owner))),
             common_prefixes: Some(prefixes(&listing.prefixes, encoding)),
             delimiter: (!delimiter.is_empty()).then(|| encoding.write(&delimiter)),
             encoding_type: input.encoding_type,
@@ -152,7 +157,12 @@ impl Gateway {
         }))
     }
 
-    pub(super) async fn uploads_list(&self, input: ListMultipartUploadsInput) -> Outcome<ListMultipartUploadsOutput> {
+    pub(super) async fn uploads_list(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> Outcome<ListMultipartUploadsOutput> {
+        let owner = bucket_owner(&req.extensions);
+        let input = req.input;
         let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
         let limit = page_size(input.max_uploads)?;
         let prefix = input.prefix.unwrap_or_default();
@@ -168,9 +178,9 @@ impl Gateway {
         let page = upload_page(all, &prefix, &delimiter, &after, limit);
         let entry = |upload: Upload| MultipartUpload {
             initiated: Some(names::timestamp(upload.created)),
-            initiator: Some(habits::initiator()),
+            initiator: Some(habits::initiator(&owner)),
             key: Some(encoding.write(&upload.key)),
-            owner: Some(habits::owner()),
+            owner: Some(habits::owner(&owner)),
             storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
             upload_id: Some(names::upload_text(upload.upload)),
             ..Default::default()
@@ -191,6 +201,11 @@ impl Gateway {
             ..Default::default()
         }))
     }
+}
+
+/// The owner of the bucket of a request, as it is stored.
+fn bucket_owner(extensions: &http::Extensions) -> String {
+    Caller::of(extensions).bucket.map(|bucket| bucket.acl.owner.clone()).unwrap_or_default()
 }
 
 /// Where a page of uploads begins, or the next one would.

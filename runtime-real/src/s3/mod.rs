@@ -6,31 +6,42 @@
 //! through `client`. Types of `s3s` are known in this folder only.
 //!
 //! Invariants: `S3-1` to `S3-5` in `policy.rs`, `S3-6` in `wishes.rs`, `CHUNK-*` in `chunks.rs`, `SUM-*` in
-//! `digests.rs`, `IN-*` in `intake.rs`, `OUT-*` in `outflow.rs`.
+//! `digests.rs`, `IN-*` in `intake.rs`, `OUT-*` in `outflow.rs`,
+//! `S3-7`, `S3-11` in `access.rs`, `S3-8` to `S3-10` in `layer.rs`, `CORS-1` in `cors.rs`.
 //!
-//! - `S3-7` Every request is authenticated: `s3s` always has an authority to ask, and an operation without credentials
-//!   is refused again just before it runs.
-//!
-//! Source: AWS, "Amazon S3 API Reference"; DESIGN section 8. Not here: TLS, tenants, policies, `/kv` (`front`). What is
+//! Source: AWS, "Amazon S3 API Reference"; DESIGN section 8. Not here: TLS, tenants, `/kv` (`front`). What is
 //! supported, and what not, is listed in `docs/s3.md`.
 
 mod access;
+mod access_lists;
 mod buckets;
+mod caller;
 mod chunks;
 mod conditions;
 mod copy;
+mod cors;
 mod digests;
 mod error;
+mod forms;
 mod gateway;
 mod habits;
 mod intake;
 mod layer;
+mod lifecycle;
 mod listing;
+mod locks;
 mod multipart;
 mod names;
+mod object_attributes;
 mod objects;
 mod outflow;
 mod policy;
+mod policy_text;
+mod removal;
+mod rights;
+mod settings;
+mod tags;
+mod versions;
 mod wishes;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! from those of its parts, which were verified when they came (`SUM-2`).
 
 use super::buckets::unexpected;
+use super::caller::Caller;
 use super::chunks::Watch;
 use super::conditions;
 use super::digests::{Algorithm, Claims, Combination, Hashes, combine};
@@ -15,7 +16,9 @@ use super::objects::{ChecksumFields, body_length, decided};
 use super::{habits, names, wishes};
 use crate::client::ClientError;
 use anvil_core::node::Target;
-use anvil_core::state::{ETag, Metadata, ObjectName, ObjectOperation, Operation, Part, Query, QueryAnswer, Refusal};
+use anvil_core::state::{
+    Attributes, ETag, Metadata, ObjectName, ObjectOperation, Operation, Part, Query, QueryAnswer, Refusal,
+};
 use anvil_core::stripe::INLINE_MAX;
 use anvil_core::types::{GroupId, VersionId};
 use s3s::dto::{self, *};
@@ -43,10 +46,17 @@ impl Gateway {
         mut req: S3Request<CreateMultipartUploadInput>,
     ) -> Outcome<CreateMultipartUploadOutput> {
         let metadata = wishes::metadata(&req.headers, req.input.metadata.take())?;
+        let mut attributes = wishes::attributes(&req.headers)?;
+        attributes.acl = self.new_object_acl(&req.headers, &Caller::of(&req.extensions)).await?;
         let input = req.input;
         let object = names::object(input.bucket.clone(), input.key.clone())?;
         let upload = VersionId(fresh_id()?);
-        let operation = Operation::Object(ObjectOperation::CreateUpload { object, upload, metadata });
+        let operation = if attributes == Attributes::default() {
+            ObjectOperation::CreateUpload { object, upload, metadata }
+        } else {
+            ObjectOperation::CreateUploadWith { object, upload, metadata, attributes: Box::new(attributes) }
+        };
+        let operation = Operation::Object(operation);
         self.client.command(GroupId::REGION, None, operation).await.map_err(from_client)?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -77,7 +87,7 @@ impl Gateway {
         let etag = names::single(held.digests.md5).md5;
         let metadata = Metadata { checksums, ..Metadata::default() };
         let target = Target::Part { object, upload, number, etag, metadata };
-        let etag = decided(held.decide(target).await.map_err(from_client)?)?;
+        let (etag, _) = decided(held.decide(target).await.map_err(from_client)?)?;
         Ok(S3Response::new(UploadPartOutput {
             checksum_crc32: fields.crc32,
             checksum_crc32c: fields.crc32c,
@@ -114,8 +124,11 @@ impl Gateway {
         let metadata = Metadata { checksums, ..Metadata::default() };
         let operation =
             Operation::Object(ObjectOperation::CompleteUpload { object, upload, parts, metadata, condition });
-        let etag = decided(self.client.command(GroupId::REGION, None, operation).await.map_err(from_client)?)?;
+        let answer = self.client.command(GroupId::REGION, None, operation).await.map_err(from_client)?;
+        let (etag, version_id) = decided(answer)?;
         Ok(S3Response::new(CompleteMultipartUploadOutput {
+            version_id,
+            server_side_encryption: Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256)),
             location: Some(format!("http://{host}/{}/{}", input.bucket, input.key)),
             bucket: Some(input.bucket),
             checksum_crc32: fields.crc32,
@@ -138,7 +151,9 @@ impl Gateway {
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
-    pub(super) async fn upload_parts(&self, input: ListPartsInput) -> Outcome<ListPartsOutput> {
+    pub(super) async fn upload_parts(&self, req: S3Request<ListPartsInput>) -> Outcome<ListPartsOutput> {
+        let owner = Caller::of(&req.extensions).bucket.map(|bucket| bucket.acl.owner.clone()).unwrap_or_default();
+        let input = req.input;
         let limit = page_size(input.max_parts)?;
         let marker = input.part_number_marker.unwrap_or(0);
         let after = u16::try_from(marker).map_err(|_| {
@@ -151,12 +166,12 @@ impl Gateway {
         let last = page.parts.last().map(|part| i32::from(part.number)).filter(|_| limit > 0);
         Ok(S3Response::new(ListPartsOutput {
             bucket: Some(input.bucket),
-            initiator: Some(habits::initiator()),
+            initiator: Some(habits::initiator(&owner)),
             is_truncated: Some(more),
             key: Some(input.key),
             max_parts: Some(count(limit)),
             next_part_number_marker: last.filter(|_| more),
-            owner: Some(habits::owner()),
+            owner: Some(habits::owner(&owner)),
             part_number_marker: Some(marker),
             parts: Some(page.parts.into_iter().take(limit).map(part_entry).collect()),
             storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
@@ -190,7 +205,7 @@ fn part_entry(part: Part) -> dto::Part {
 }
 
 /// 128 random bits, which no other upload has.
-fn fresh_id() -> S3Result<u128> {
+pub(super) fn fresh_id() -> S3Result<u128> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(S3Error::internal_error)?;
     Ok(u128::from_be_bytes(bytes))

@@ -1,9 +1,8 @@
 //! Names and numbers as S3 writes them: buckets, keys, entity tags, upload ids, times, continuation tokens.
 
-use super::error::{coded, custom, from_refusal};
-use anvil_core::state::{BucketName, ETag, Md5, ObjectName, Refusal, check_bucket_name};
-use anvil_core::types::{TenantId, VersionId, WallTime};
-use http::StatusCode;
+use super::error::{coded, from_refusal};
+use anvil_core::state::{BucketName, ETag, Md5, ObjectName, Refusal, VersionName, check_bucket_name};
+use anvil_core::types::{LogIndex, TenantId, VersionId, WallTime};
 use s3s::dto::Timestamp;
 use s3s::{S3ErrorCode, S3Result};
 use std::time::{Duration, UNIX_EPOCH};
@@ -103,6 +102,12 @@ pub(super) fn timestamp(time: WallTime) -> Timestamp {
     Timestamp::from(UNIX_EPOCH + Duration::from_millis(time.0))
 }
 
+/// A time that a client gave, in milliseconds since the epoch.
+pub(super) fn wall_time(time: Timestamp) -> WallTime {
+    let time = time::OffsetDateTime::from(time);
+    WallTime(u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0))
+}
+
 /// A moment in whole seconds, as HTTP dates have it.
 pub(super) fn timestamp_seconds(time: WallTime) -> Timestamp {
     timestamp(WallTime(time.0 / 1000 * 1000))
@@ -123,14 +128,25 @@ pub(super) fn start_after(token: &str) -> S3Result<String> {
     }
 }
 
-/// There are no versions but the current one, whose id is `null`.
-pub(super) fn check_version(version: Option<&str>) -> S3Result<()> {
-    match version {
-        None | Some("null" | "") => Ok(()),
-        Some(_) => Err(custom(
-            StatusCode::NOT_FOUND,
-            "NoSuchVersion",
-            "The specified version does not exist: versioning is not enabled.",
-        )),
+/// The name of a version as clients see it: `null`, or the place in the order and the identity.
+pub(super) fn version_text(name: VersionName) -> String {
+    match name {
+        VersionName::Null => "null".to_owned(),
+        VersionName::Id { decided, version } => format!("{:016x}{version}", decided.0),
     }
+}
+
+/// The version that a client names; none for the newest.
+pub(super) fn version(text: Option<&str>) -> S3Result<Option<VersionName>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    if text == "null" {
+        return Ok(Some(VersionName::Null));
+    }
+    let canonical = text.len() == 48 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let parse = || {
+        let decided = LogIndex(u64::from_str_radix(&text[..16], 16).ok()?);
+        Some(VersionName::Id { decided, version: VersionId(u128::from_str_radix(&text[16..], 16).ok()?) })
+    };
+    let parsed = if canonical { parse() } else { None };
+    parsed.map(Some).ok_or_else(|| coded(S3ErrorCode::InvalidArgument, "Invalid version id specified"))
 }

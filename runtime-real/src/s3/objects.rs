@@ -1,22 +1,20 @@
-//! Objects: put, get, head, delete.
+//! Objects: put, get, head.
 
 use super::buckets::unexpected;
+use super::caller::Caller;
 use super::chunks::Watch;
 use super::conditions::{self, ReadConditions, Verdict};
 use super::digests::{Algorithm, Claims, Hashes};
 use super::error::{coded, custom, from_client};
 use super::gateway::{Gateway, Outcome};
 use super::intake::Intake;
-use super::listing::size;
+use super::listing::{count, size};
 use super::policy::BODY_SIZE_MAX;
-use super::{names, outflow, wishes};
+use super::{locks, names, outflow, wishes};
 use anvil_core::node::Target;
-use anvil_core::state::{
-    Answer, ETag, Metadata, Object, ObjectCondition, ObjectName, ObjectOperation, Operation, Query, QueryAnswer,
-};
+use anvil_core::state::{Answer, Attributes, ETag, Metadata, Object, Query, QueryAnswer};
 use anvil_core::stripe::INLINE_MAX;
 use anvil_core::types::GroupId;
-use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use s3s::dto::{self, *};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
@@ -27,12 +25,6 @@ use tokio::sync::SemaphorePermit;
 
 /// How long a body waits for room before the client is told to slow down.
 const ROOM_WAIT: Duration = Duration::from_secs(30);
-
-/// Deletions of one DeleteObjects that are under way at once.
-const DELETES_AT_ONCE: usize = 32;
-
-/// Keys of one DeleteObjects.
-const DELETES_MAX: usize = 1000;
 
 /// The five checksum fields of an output.
 #[derive(Default)]
@@ -87,9 +79,9 @@ impl Gateway {
         }
     }
 
-    /// The current version, without opening it.
-    pub(super) async fn require_object(&self, bucket: String, key: String) -> S3Result<Object> {
-        let query = Query::Object { object: names::object(bucket, key)? };
+    /// A version, the newest one without a name, without opening it.
+    pub(super) async fn require_object(&self, bucket: String, key: String, version: Option<&str>) -> S3Result<Object> {
+        let query = Query::Object { object: names::object(bucket, key)?, version: names::version(version)? };
         let answer = self.client.query(GroupId::REGION, query).await.map_err(from_client)?;
         let QueryAnswer::Object(object) = answer else { return Err(unexpected("an object")) };
         Ok(object)
@@ -99,6 +91,8 @@ impl Gateway {
         let length = body_length(&req, req.input.content_length)?;
         let claims = Claims::from_headers(&req.headers)?;
         let metadata = wishes::metadata(&req.headers, req.input.metadata.take())?;
+        let mut attributes = wishes::attributes(&req.headers)?;
+        attributes.acl = self.new_object_acl(&req.headers, &Caller::of(&req.extensions)).await?;
         let condition = conditions::of_headers(&req.headers)?;
         let object = names::object(req.input.bucket, req.input.key)?;
         let _room = self.room().await?;
@@ -114,8 +108,8 @@ impl Gateway {
         let etag = names::single(held.digests.md5);
         let metadata = Metadata { checksums, ..metadata };
         let fields = ChecksumFields::of(&metadata.checksums);
-        let target = Target::Object { object, etag, metadata, condition };
-        let etag = decided(held.decide(target).await.map_err(from_client)?)?;
+        let target = Target::Object { object, etag, metadata, attributes: Box::new(attributes), condition };
+        let (etag, version_id) = decided(held.decide(target).await.map_err(from_client)?)?;
         Ok(S3Response::new(PutObjectOutput {
             checksum_crc32: fields.crc32,
             checksum_crc32c: fields.crc32c,
@@ -124,14 +118,16 @@ impl Gateway {
             checksum_sha256: fields.sha256,
             checksum_type: fields.kind,
             e_tag: Some(names::etag_dto(etag)),
+            server_side_encryption: Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256)),
+            version_id,
             ..Default::default()
         }))
     }
 
     pub(super) async fn object_get(&self, req: S3Request<GetObjectInput>) -> Outcome<GetObjectOutput> {
         let S3Request { input, headers, .. } = req;
-        names::check_version(input.version_id.as_deref())?;
-        let open = self.client.open(names::object(input.bucket, input.key)?).await.map_err(from_client)?;
+        let version = names::version(input.version_id.as_deref())?;
+        let open = self.client.open(names::object(input.bucket, input.key)?, version).await.map_err(from_client)?;
         let conditions = ReadConditions {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
@@ -146,7 +142,14 @@ impl Gateway {
         let length = slice.range.end - slice.range.start;
         let body = outflow::body(open.read(slice.range.clone()), length).await?;
         let metadata = object.metadata.clone();
+        let lock = LockFields::of(&object.attributes);
         Ok(S3Response::new(GetObjectOutput {
+            object_lock_legal_hold_status: lock.hold,
+            object_lock_mode: lock.mode,
+            object_lock_retain_until_date: lock.until,
+            tag_count: lock.tag_count,
+            version_id: object.name.map(names::version_text),
+            website_redirect_location: object.attributes.redirect.clone(),
             accept_ranges: Some("bytes".to_owned()),
             body: Some(body),
             cache_control: metadata.cache_control,
@@ -174,9 +177,8 @@ impl Gateway {
 
     pub(super) async fn object_head(&self, req: S3Request<HeadObjectInput>) -> Outcome<HeadObjectOutput> {
         let S3Request { input, headers, .. } = req;
-        names::check_version(input.version_id.as_deref())?;
         let overrides = overrides(&input)?;
-        let object = self.require_object(input.bucket, input.key).await?;
+        let object = self.require_object(input.bucket, input.key, input.version_id.as_deref()).await?;
         let conditions = ReadConditions {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
@@ -190,7 +192,13 @@ impl Gateway {
         let content_range = slice.content_range(object.size);
         let status = content_range.as_ref().map(|_| StatusCode::PARTIAL_CONTENT);
         let metadata = object.metadata;
+        let lock = LockFields::of(&object.attributes);
         let output = HeadObjectOutput {
+            object_lock_legal_hold_status: lock.hold,
+            object_lock_mode: lock.mode,
+            object_lock_retain_until_date: lock.until,
+            version_id: object.name.map(names::version_text),
+            website_redirect_location: object.attributes.redirect,
             accept_ranges: Some("bytes".to_owned()),
             cache_control: metadata.cache_control,
             checksum_crc32: fields.crc32,
@@ -213,6 +221,10 @@ impl Gateway {
             server_side_encryption: Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256)),
             ..Default::default()
         };
+        let mut overrides = overrides;
+        if let Some(tags) = lock.tag_count {
+            overrides.insert("x-amz-tagging-count", HeaderValue::from(tags));
+        }
         let mut response = S3Response::with_headers(output, overrides);
         // `s3s` has no status for a head of a range; the layer reads it from here.
         if let Some(status) = status {
@@ -220,69 +232,36 @@ impl Gateway {
         }
         Ok(response)
     }
+}
 
-    pub(super) async fn object_delete(&self, req: S3Request<DeleteObjectInput>) -> Outcome<DeleteObjectOutput> {
-        let condition = conditions::of_headers(&req.headers)?;
-        let input = req.input;
-        names::check_version(input.version_id.as_deref())?;
-        self.remove(names::object(input.bucket, input.key)?, condition).await?;
-        Ok(S3Response::new(DeleteObjectOutput::default()))
-    }
+/// What a version has besides metadata, as its readers are told.
+struct LockFields {
+    hold: Option<ObjectLockLegalHoldStatus>,
+    mode: Option<ObjectLockMode>,
+    until: Option<Timestamp>,
+    tag_count: Option<i32>,
+}
 
-    async fn remove(&self, object: ObjectName, condition: ObjectCondition) -> S3Result<()> {
-        let operation = Operation::Object(ObjectOperation::DeleteObject { object, condition });
-        self.client.command(GroupId::REGION, None, operation).await.map(drop).map_err(from_client)
-    }
-
-    async fn remove_listed(&self, bucket: String, entry: ObjectIdentifier) -> S3Result<()> {
-        names::check_version(entry.version_id.as_deref())?;
-        if entry.size.is_some() || entry.last_modified_time.is_some() {
-            return Err(coded(S3ErrorCode::NotImplemented, "A condition on size or time is not supported."));
+impl LockFields {
+    fn of(attributes: &Attributes) -> LockFields {
+        let mode = attributes.retention.map(|held| ObjectLockMode::from_static(locks::mode_text(held.mode)));
+        let hold = ObjectLockLegalHoldStatus::from_static(locks::hold_text(attributes.legal_hold));
+        LockFields {
+            hold: attributes.legal_hold.then_some(hold),
+            mode,
+            until: attributes.retention.map(|held| names::timestamp(held.until)),
+            tag_count: (!attributes.tags.is_empty()).then(|| count(attributes.tags.len())),
         }
-        let tag = entry.e_tag.map(|tag| match tag.value() {
-            "*" => ETagCondition::Any,
-            _ => ETagCondition::ETag(tag),
-        });
-        let condition = conditions::of_write(tag.as_ref(), None)?;
-        self.remove(names::object(bucket, entry.key)?, condition).await
-    }
-
-    pub(super) async fn objects_delete(&self, input: DeleteObjectsInput) -> Outcome<DeleteObjectsOutput> {
-        let entries = input.delete.objects;
-        if entries.is_empty() || entries.len() > DELETES_MAX {
-            return Err(coded(S3ErrorCode::MalformedXML, "One request deletes 1 to 1000 objects."));
-        }
-        self.require_bucket(input.bucket.clone()).await?;
-        let outcomes: Vec<S3Result<()>> = futures_util::stream::iter(entries.clone())
-            .map(|entry| self.remove_listed(input.bucket.clone(), entry))
-            .buffered(DELETES_AT_ONCE)
-            .collect()
-            .await;
-        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-        for (entry, outcome) in entries.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(()) => deleted.push(DeletedObject { key: Some(entry.key), ..Default::default() }),
-                Err(error) => errors.push(dto::Error {
-                    code: Some(error.code().as_str().to_owned()),
-                    key: Some(entry.key),
-                    message: error.message().map(str::to_owned),
-                    version_id: None,
-                }),
-            }
-        }
-        let quiet = input.delete.quiet.unwrap_or(false);
-        Ok(S3Response::new(DeleteObjectsOutput {
-            deleted: (!quiet).then_some(deleted),
-            errors: (!errors.is_empty()).then_some(errors),
-            request_charged: None,
-        }))
     }
 }
 
-/// The entity tag that a decision made.
-pub(super) fn decided(answer: Answer) -> S3Result<ETag> {
-    let Answer::Put { etag, .. } = answer else { return Err(unexpected("a put")) };
-    Ok(etag)
+/// The entity tag that a decision made, and the version's name where the bucket keeps versions.
+pub(super) fn decided(answer: Answer) -> S3Result<(ETag, Option<String>)> {
+    if let Answer::Put { etag, .. } = answer {
+        return Ok((etag, None));
+    }
+    let Answer::PutVersion { etag, name, .. } = answer else { return Err(unexpected("a put")) };
+    Ok((etag, Some(names::version_text(name))))
 }
 
 fn default_type() -> String {

@@ -7,7 +7,8 @@
 //!
 //! - `S3-1` Every `x-amz-*` header is signed, but for [`UNSIGNED_ALLOWED`]. A header that changes what a request means
 //!   cannot be added on the way.
-//! - `S3-2` `AWS4-HMAC-SHA256` only, by exactly one of header and query. No version 2, no form upload, no anonymous.
+//! - `S3-2` `AWS4-HMAC-SHA256` only, by at most one of header and query, or by the policy of a form. No version 2. What is
+//!   not signed at all is judged later, and passes only where everybody may (`S3-7`).
 //! - `S3-3` The credential's scope names our region and `s3`.
 //! - `S3-4` A presigned URL lives at most seven days.
 //! - `S3-5` Query parameters are known ones, each once. `s3s` picks the operation by the parameters it knows and takes
@@ -68,9 +69,11 @@ pub(super) fn admit(parts: &Parts, region: &str) -> Result<Admitted, Denial> {
     Ok(Admitted { framing })
 }
 
-type Query = Vec<(String, String)>;
+/// The parameters of a request, decoded.
+pub(super) type Query = Vec<(String, String)>;
 
-fn parse_query(text: &str) -> Result<Query, Denial> {
+/// Reads the query string.
+pub(super) fn parse_query(text: &str) -> Result<Query, Denial> {
     // The same parser as in `s3s`, so that both see the same names.
     let Ok(query) = serde_urlencoded::from_str::<Query>(text) else {
         return deny(StatusCode::BAD_REQUEST, "InvalidURI", "The query string cannot be decoded.");
@@ -109,9 +112,8 @@ fn check_authentication(parts: &Parts, query: &Query, region: &str) -> Result<()
     let headers = &parts.headers;
     // S3-2
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase()).unwrap_or_default();
-    if parts.method == Method::POST && content_type.windows(19).any(|window| window == b"multipart/form-data") {
-        return deny(StatusCode::NOT_IMPLEMENTED, "NotImplemented", "Uploads by HTML form are not supported.");
-    }
+    // `s3s` verifies the policy of a form, which has no other signature.
+    let is_form = parts.method == Method::POST && content_type.starts_with(b"multipart/form-data");
     let unsupported = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.";
     if value(query, "Signature").is_some() || value(query, "AWSAccessKeyId").is_some() {
         return deny(StatusCode::BAD_REQUEST, "InvalidRequest", unsupported);
@@ -126,8 +128,9 @@ fn check_authentication(parts: &Parts, query: &Query, region: &str) -> Result<()
         (Some(_), true) => {
             deny(StatusCode::BAD_REQUEST, "InvalidArgument", "Only one authentication mechanism is allowed.")
         }
-        (None, false) => {
-            deny(StatusCode::FORBIDDEN, "AccessDenied", "The request is not signed; anonymous access is not allowed.")
+        (None, false) => Ok(()),
+        (Some(_), false) if is_form => {
+            deny(StatusCode::BAD_REQUEST, "InvalidArgument", "Only one authentication mechanism is allowed.")
         }
         (Some(authorization), false) => {
             let Some(rest) = authorization.to_str().ok().and_then(|text| text.strip_prefix("AWS4-HMAC-SHA256 ")) else {
@@ -244,7 +247,7 @@ const READ_PARAMETERS: &[&str] = &[
 #[rustfmt::skip]
 fn write_parameters(method: &Method, on_object: bool) -> &'static [&'static str] {
     match (method.as_str(), on_object) {
-        ("PUT", true) => &["partNumber", "uploadId", "acl", "legal-hold", "retention", "tagging"],
+        ("PUT", true) => &["partNumber", "uploadId", "acl", "legal-hold", "retention", "tagging", "versionId"],
         ("PUT", false) => &[
             "accelerate", "acl", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle",
             "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy", "publicAccessBlock",

@@ -16,7 +16,7 @@ use anvil_core::stripe::WrappedKey;
 use anvil_core::types::{VersionId, WallTime};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request};
 use proptest::prelude::*;
 use s3s::dto::{self, ETagCondition, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
@@ -85,7 +85,8 @@ fn the_host_and_every_listed_header_must_be_there() {
 
 #[test]
 fn only_signature_version_4_by_one_way_is_taken() {
-    assert_eq!(refused(&head("GET", "/bucket/key", &[])), "AccessDenied");
+    // What is not signed is judged later: everybody may do what a policy opens.
+    assert!(admit(&head("GET", "/bucket/key", &[]), "us-east-1").is_ok());
     assert_eq!(refused(&head("GET", "/bucket/key", &[("authorization", "AWS AKID:c2ln")])), "InvalidRequest");
     assert_eq!(refused(&head("GET", "/bucket/key?AWSAccessKeyId=a&Signature=b&Expires=9", &[])), "InvalidRequest");
     let other = authorization(SCOPE, "host").replace("HMAC-SHA256", "ECDSA-P256-SHA256");
@@ -93,7 +94,9 @@ fn only_signature_version_4_by_one_way_is_taken() {
     let both = authorization(SCOPE, "host");
     assert_eq!(refused(&head("GET", &presigned("60", SCOPE, "host"), &[("authorization", &both)])), "InvalidArgument");
     let form = [("content-type", "Multipart/Form-Data; boundary=x")];
-    assert_eq!(refused(&head("POST", "/bucket", &form)), "NotImplemented");
+    assert!(admit(&head("POST", "/bucket", &form), "us-east-1").is_ok(), "a form is signed by its policy");
+    let signed_form = [form[0], ("authorization", both.as_str())];
+    assert_eq!(refused(&head("POST", "/bucket", &signed_form)), "InvalidArgument");
     let token = [("x-amz-security-token", "t")];
     assert_eq!(refused(&signed("GET", "/bucket/key", &token, "host;x-amz-date;x-amz-security-token")), "InvalidToken");
     let twice = presigned("60", SCOPE, "host") + "&X-Amz-Signature=11";
@@ -389,6 +392,8 @@ fn object(sizes: &[u64]) -> Object {
         modified: WallTime(1_700_000_000_123),
         metadata: Metadata::default(),
         bodies: sizes.iter().map(|size| body(*size)).collect(),
+        name: None,
+        attributes: Box::default(),
     }
 }
 
@@ -518,8 +523,14 @@ fn keys_buckets_and_numbers_have_limits() {
     assert_eq!(names::part_number(10_000).ok(), Some(10_000));
     assert_eq!(names::upload("0000").unwrap_err().code().as_str(), "NoSuchUpload");
     assert_eq!(names::upload(&"A".repeat(32)).unwrap_err().code().as_str(), "NoSuchUpload");
-    assert!(names::check_version(Some("null")).is_ok());
-    assert_eq!(names::check_version(Some("abc")).unwrap_err().status_code(), Some(StatusCode::NOT_FOUND));
+    use anvil_core::state::VersionName;
+    assert_eq!(names::version(None).unwrap(), None);
+    assert_eq!(names::version(Some("null")).unwrap(), Some(VersionName::Null));
+    let id = VersionName::Id { decided: anvil_core::types::LogIndex(300), version: VersionId(7) };
+    assert_eq!(names::version(Some(&names::version_text(id))).unwrap(), Some(id));
+    for bad in ["abc", &"A".repeat(48), &"0".repeat(47), &"g".repeat(48), "nulL"] {
+        assert_eq!(names::version(Some(bad)).unwrap_err().code().as_str(), "InvalidArgument", "{bad}");
+    }
 }
 
 #[test]
@@ -564,18 +575,10 @@ fn pages_of_uploads_show_each_once() {
 #[test]
 fn what_anvil_does_not_have_is_refused() {
     for (name, value, code) in [
-        ("x-amz-acl", "public-read", "AccessControlListNotSupported"),
-        ("x-amz-grant-read", "id=x", "AccessControlListNotSupported"),
         ("x-amz-server-side-encryption", "aws:kms", "NotImplemented"),
         ("x-amz-server-side-encryption-customer-key", "k", "NotImplemented"),
-        ("x-amz-tagging", "a=b", "NotImplemented"),
-        ("x-amz-object-lock-mode", "GOVERNANCE", "NotImplemented"),
-        ("x-amz-bucket-object-lock-enabled", "true", "NotImplemented"),
         ("x-amz-storage-class", "GLACIER", "InvalidStorageClass"),
-        ("x-amz-website-redirect-location", "/x", "NotImplemented"),
         ("x-amz-write-offset-bytes", "5", "NotImplemented"),
-        ("x-amz-expected-bucket-owner", "123456789012", "AccessDenied"),
-        ("x-amz-if-match-size", "5", "NotImplemented"),
     ] {
         let outcome = wishes::check(&headers(&[(name, value)]));
         assert_eq!(outcome.unwrap_err().code().as_str(), code, "{name}");
@@ -588,6 +591,61 @@ fn what_anvil_does_not_have_is_refused() {
         ("x-amz-meta-color", "red"),
     ];
     assert!(wishes::check(&headers(&harmless)).is_ok());
+}
+
+#[test]
+fn what_a_version_shall_have_is_read_from_the_head() {
+    use anvil_core::state::{Retention, RetentionMode};
+    let given = headers(&[
+        ("x-amz-tagging", "a=b&c=%20d"),
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        ("x-amz-object-lock-retain-until-date", "2030-01-02T03:04:05Z"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+        ("x-amz-website-redirect-location", "/other"),
+    ]);
+    let read = wishes::attributes(&given).unwrap();
+    assert_eq!(read.tags.into_iter().collect::<Vec<_>>(), [("a".into(), "b".into()), ("c".into(), " d".to_owned())]);
+    let retention = Retention { mode: RetentionMode::Compliance, until: WallTime(1_893_553_445_000) };
+    assert_eq!((read.retention, read.legal_hold), (Some(retention), true));
+    assert_eq!(read.redirect.as_deref(), Some("/other"));
+    for (name, value, code) in [
+        ("x-amz-tagging", "a=1&a=2", "InvalidTag"),
+        ("x-amz-object-lock-mode", "COMPLIANCE", "InvalidArgument"),
+        ("x-amz-object-lock-mode", "SOMETIMES", "InvalidArgument"),
+        ("x-amz-object-lock-retain-until-date", "tomorrow", "InvalidArgument"),
+        ("x-amz-object-lock-legal-hold", "PERHAPS", "InvalidArgument"),
+        ("x-amz-website-redirect-location", "ftp://x", "InvalidRedirectLocation"),
+    ] {
+        let outcome = wishes::attributes(&headers(&[(name, value)]));
+        assert_eq!(outcome.unwrap_err().code().as_str(), code, "{name}: {value}");
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_understood_is_malformed() {
+    let policy = |statement: &str| format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{statement}]}}");
+    let good =
+        "\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::bkt/*\"";
+    let read = super::policy_text::parse(&policy(&format!("{{{good}}}")), "bkt").unwrap();
+    assert!(read.is_public());
+    for bad in [
+        "{}".to_owned(),
+        "[]".to_owned(),
+        "no JSON".to_owned(),
+        policy(""),
+        policy("{}"),
+        policy(&format!("{{{good},\"Colour\":1}}")),
+        policy(&format!("{{{good}}}").replace("Allow", "Perhaps")),
+        policy(&format!("{{{good}}}").replace("s3:GetObject", "ec2:Run")),
+        policy(&format!("{{{good}}}").replace(":::bkt/", ":::other/")),
+        policy(&format!("{{{good},\"Condition\":{{\"StringSeems\":{{\"aws:username\":\"a\"}}}}}}")),
+        policy(&format!("{{{good},\"Condition\":{{\"StringEquals\":{{\"username\":\"a\"}}}}}}")),
+        policy(&format!("{{{good},\"NotAction\":\"s3:PutObject\"}}")),
+        policy(&format!("{{{good}}}").replace("2012", "2013")).replace("\"*\"", "{\"Pope\":\"x\"}"),
+    ] {
+        let outcome = super::policy_text::parse(&bad, "bkt");
+        assert_eq!(outcome.unwrap_err().code().as_str(), "MalformedPolicy", "{bad}");
+    }
 }
 
 #[test]

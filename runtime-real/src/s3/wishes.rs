@@ -1,18 +1,16 @@
 //! What a request asks for besides its operation: metadata to keep, and features that Anvil does not have.
 //!
-//! - `S3-6` A header that asks for something that would not happen (an access list, a customer's key, a tag, a lock) is
-//!   refused. A client that believes its object is locked must not learn otherwise later.
+//! - `S3-6` A header that asks for something that would not happen (a key of a key service, an append) is refused. A client
+//!   that believes its object is locked must not learn otherwise later.
 //!
 //! The headers are read here rather than from the inputs of `s3s`, since put, copy and upload share them.
 
 use super::error::{coded, custom};
-use anvil_core::state::Metadata;
+use super::{locks, tags};
+use anvil_core::state::{Attributes, Metadata, Retention};
 use http::{HeaderMap, StatusCode};
 use s3s::{S3ErrorCode, S3Result};
 use std::collections::BTreeMap;
-
-/// The canonical id of the one owner.
-pub(super) const OWNER_ID: &str = "anvil";
 
 /// Largest user metadata, names and values, in bytes.
 const USER_METADATA_MAX: usize = 2048;
@@ -26,30 +24,19 @@ pub(super) fn check(headers: &HeaderMap) -> S3Result<()> {
             continue;
         }
         match name {
-            "x-amz-acl" if !matches!(value, "private" | "bucket-owner-full-control") => return Err(no_access_lists()),
             "x-amz-server-side-encryption" if value != "AES256" => {
                 return Err(missing("Encryption other than AES256, which every object has,"));
             }
             "x-amz-server-side-encryption-bucket-key-enabled" if value == "false" => {}
-            "x-amz-bucket-object-lock-enabled" if value.eq_ignore_ascii_case("false") => {}
             "x-amz-storage-class" if value != "STANDARD" => {
                 return Err(coded(S3ErrorCode::InvalidStorageClass, "The only storage class is STANDARD."));
             }
-            "x-amz-expected-bucket-owner" | "x-amz-source-expected-bucket-owner" if value != OWNER_ID => {
-                return Err(coded(S3ErrorCode::AccessDenied, "The bucket has another owner than expected."));
-            }
-            "x-amz-tagging" => return Err(missing("Object tagging")),
-            "x-amz-website-redirect-location" => return Err(missing("Website redirection")),
             "x-amz-write-offset-bytes" => return Err(missing("Appending to an object")),
-            "x-amz-bucket-object-lock-enabled" => return Err(missing("Object lock")),
-            _ if name.starts_with("x-amz-grant-") => return Err(no_access_lists()),
-            _ if name.starts_with("x-amz-object-lock-") => return Err(missing("Object lock")),
             _ if name.starts_with("x-amz-server-side-encryption-")
                 || name.starts_with("x-amz-copy-source-server-side-encryption-") =>
             {
                 return Err(missing("Encryption with a key of the client or of a key service"));
             }
-            _ if name.starts_with("x-amz-if-match-") => return Err(missing("A condition on size or time")),
             _ => {}
         }
     }
@@ -58,10 +45,6 @@ pub(super) fn check(headers: &HeaderMap) -> S3Result<()> {
 
 fn missing(what: &str) -> s3s::S3Error {
     coded(S3ErrorCode::NotImplemented, format!("{what} is not supported."))
-}
-
-fn no_access_lists() -> s3s::S3Error {
-    coded(S3ErrorCode::AccessControlListNotSupported, "Access control lists are not supported: use none, or private.")
 }
 
 /// The metadata that a put, a copy with `REPLACE`, or a new upload gives its object. `user` is what `s3s` decoded of
@@ -99,4 +82,30 @@ fn without_aws_chunked(encoding: &str) -> Option<String> {
         .filter(|part| !part.is_empty() && !part.eq_ignore_ascii_case("aws-chunked"))
         .collect();
     (!kept.is_empty()).then(|| kept.join(", "))
+}
+
+/// What else a new version shall have: tags, lock, redirect. Its access list is read by `access_lists`.
+pub(super) fn attributes(headers: &HeaderMap) -> S3Result<Attributes> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
+    let mode = text("x-amz-object-lock-mode").map(locks::mode).transpose()?;
+    let until = match text("x-amz-object-lock-retain-until-date") {
+        Some(date) => Some(locks::until(date)?),
+        None => None,
+    };
+    let retention = match (mode, until) {
+        (Some(mode), Some(until)) => Some(Retention { mode, until }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            let message = "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied.";
+            return Err(coded(S3ErrorCode::InvalidArgument, message));
+        }
+    };
+    let legal_hold = text("x-amz-object-lock-legal-hold").map(locks::hold).transpose()?.unwrap_or(false);
+    let redirect = text("x-amz-website-redirect-location").map(str::to_owned);
+    if redirect.as_ref().is_some_and(|to| !["/", "http://", "https://"].iter().any(|start| to.starts_with(start))) {
+        let message = "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
+        return Err(custom(StatusCode::BAD_REQUEST, "InvalidRedirectLocation", message));
+    }
+    let tags = text("x-amz-tagging").map(tags::of_header).transpose()?.unwrap_or_default();
+    Ok(Attributes { tags, retention, legal_hold, redirect, acl: None, customer_key: None })
 }

@@ -119,7 +119,7 @@ impl ModelNode {
                 }
                 None => Reply::Unavailable(Unavailable::UnknownHandle),
             },
-            Request::Open { object } => match self.query(&Query::Object { object }) {
+            Request::Open { object, version } => match self.query(&Query::Object { object, version }) {
                 QueryAnswer::Object(object) => {
                     self.opens.insert(id, object.clone());
                     Reply::Opened(object)
@@ -130,6 +130,7 @@ impl ModelNode {
                 | QueryAnswer::Bucket { .. }
                 | QueryAnswer::Buckets(_)
                 | QueryAnswer::Listing(_)
+                | QueryAnswer::Versions(_)
                 | QueryAnswer::Parts { .. }
                 | QueryAnswer::Uploads { .. }
                 | QueryAnswer::Reclaimable(_)
@@ -178,8 +179,8 @@ impl ModelNode {
         let body = Body { version, size, key: WrappedKey(Vec::new()), place };
         let expires = WallTime(u64::MAX);
         let operation = match target {
-            Target::Object { object, etag, metadata, condition } => {
-                ObjectOperation::PutObject { object, body, etag, metadata, condition, expires }
+            Target::Object { object, etag, metadata, attributes, condition } => {
+                ObjectOperation::PutVersion { object, body, etag, metadata, attributes, condition, expires }
             }
             Target::Part { object, upload, number, etag, metadata } => {
                 ObjectOperation::PutPart { object, upload, number, body, etag, metadata, expires }

@@ -272,6 +272,7 @@ impl KeyClient {
             | QueryAnswer::Buckets(_)
             | QueryAnswer::Object(_)
             | QueryAnswer::Listing(_)
+            | QueryAnswer::Versions(_)
             | QueryAnswer::Parts { .. }
             | QueryAnswer::Uploads { .. }
             | QueryAnswer::Reclaimable(_)

@@ -154,7 +154,7 @@ impl ObjectClient {
         };
         let step = match action {
             ObjectAction::Get => {
-                let request = desk.send(self.node, Request::Open { object: object_name(key) });
+                let request = desk.send(self.node, Request::Open { object: object_name(key), version: None });
                 if self.chance.hits(self.habits.leave_per_million) {
                     // The answer will come to nobody, and the object must not stay open for it.
                     desk.send(self.node, Request::Close { open: request });
@@ -317,6 +317,10 @@ impl ObjectClient {
                 self.end(Some(ObjectOutcome::Done), desk);
             }
             (ObjectAction::Delete(_), Answer::Done) => self.end(Some(ObjectOutcome::Done), desk),
+            // A put that wants an object, and there is none.
+            (ObjectAction::Put(_, When::Present | When::Is(_)), Answer::Refused(Refusal::NoSuchKey)) => {
+                self.end(Some(ObjectOutcome::ConditionFailed), desk);
+            }
             (ObjectAction::Put(..) | ObjectAction::Delete(_), Answer::Refused(Refusal::ConditionFailed)) => {
                 self.end(Some(ObjectOutcome::ConditionFailed), desk);
             }
@@ -375,7 +379,8 @@ impl ObjectClient {
 
 fn target(key: u64, write: WriteId, when: When) -> Target {
     let metadata = Metadata { content_type: Some("application/x-simulated".to_string()), ..Metadata::default() };
-    Target::Object { object: object_name(key), etag: etag_of(write), metadata, condition: condition(when) }
+    let attributes = Box::default();
+    Target::Object { object: object_name(key), etag: etag_of(write), metadata, attributes, condition: condition(when) }
 }
 
 fn condition(when: When) -> ObjectCondition {

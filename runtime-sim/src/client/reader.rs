@@ -71,7 +71,7 @@ impl Reader {
         let node = self.target.unwrap_or_else(|| *self.chance.pick(desk.nodes));
         let request = match item {
             Item::Key(key) => Request::Query { group: GroupId::REGION, query: Query::Key { key: keys::key_name(key) } },
-            Item::Object(key) => Request::Open { object: object_name(key) },
+            Item::Object(key) => Request::Open { object: object_name(key), version: None },
         };
         let step = Step::Asked { request: desk.send(node, request) };
         self.under_way = Some(UnderWay { item, call: desk.now, node, step });

@@ -18,6 +18,7 @@ use crate::state::{
 use crate::stripe::{INLINE_MAX, Profile, RootKey, STRIPE_SIZE};
 use crate::topology::{DriveInfo, NodeInfo};
 use crate::types::{DriveId, GroupId, NodeId, Now, RequestId, TenantId, Time, Trace, WallTime};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -67,7 +68,7 @@ pub(super) fn text(seed: u8, size: usize) -> Vec<u8> {
 
 pub(super) fn target(key: &str, condition: ObjectCondition) -> Target {
     let etag = ETag { md5: Md5([7; 16]), parts: 0 };
-    Target::Object { object: name(key), etag, metadata: Metadata::default(), condition }
+    Target::Object { object: name(key), etag, metadata: Metadata::default(), attributes: Box::default(), condition }
 }
 
 /// A node with as many drives as the profile needs.
@@ -383,7 +384,7 @@ impl World {
 
     /// Opens an object. It stays open.
     pub(super) fn open(&mut self, key: &str) -> Result<(RequestId, u64), Refusal> {
-        let open = self.send(Request::Open { object: name(key) });
+        let open = self.send(Request::Open { object: name(key), version: None });
         match self.reply(open).expect("nothing is held back") {
             Reply::Opened(object) => {
                 assert_eq!(object.bodies.len(), 1, "a single put has one body");

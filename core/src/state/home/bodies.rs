@@ -1,11 +1,12 @@
 //! Bodies by their versions: which row holds one, what a drive owes of it, and the scan over all of them.
 
 use super::super::Moment;
-use super::super::command::{Answer, Body, Fate, ObjectName, Place, QueryAnswer, Refusal};
+use super::super::command::{Answer, Body, Fate, ObjectName, Place, Refusal};
 use super::super::objects::recode::{self, Recoding};
 use super::super::objects::relocate::{self, Relocation};
 use super::super::objects::resolve;
 use super::super::objects::rows::{Change, Changes, Content, PartRow, QueuePlace, ReclaimRow, VersionRow, VersionUse};
+use super::super::question::QueryAnswer;
 use super::{Home, Reader};
 use crate::rows::RowsError;
 use crate::types::{DriveId, TenantId, VersionId, WallTime};
@@ -23,7 +24,7 @@ impl Holder {
         match self {
             Holder::Object(_, row) => match &row.content {
                 Content::Single { body, .. } => Some(body),
-                Content::Parts { .. } => None,
+                Content::Parts { .. } | Content::Marker => None,
             },
             Holder::Part(_, _, _, row) => Some(&row.body),
         }
@@ -41,7 +42,7 @@ impl Holder {
             Holder::Object(_, row) => {
                 let (own, expires) = match &row.content {
                     Content::Single { body, expires } => (body.version == row.version, *expires),
-                    Content::Parts { .. } => (false, WallTime(0)),
+                    Content::Parts { .. } | Content::Marker => (false, WallTime(0)),
                 };
                 (expires, VersionUse::Recoded { of: row.version }, own)
             }
@@ -86,12 +87,18 @@ impl Reader<'_> {
     fn holder(self, version: VersionId, used: Option<VersionUse>) -> Result<Option<Holder>, RowsError> {
         match used {
             Some(VersionUse::Object(object)) => {
-                let current = self.current(&object)?.filter(|current| current.row.version == version);
-                Ok(current.map(|current| Holder::Object(object, Box::new(current.row))))
+                let row = self.newest(&object)?.filter(|row| row.version == version); // VERSION-3
+                Ok(row.map(|row| Holder::Object(object, Box::new(row))))
+            }
+            Some(VersionUse::Version { object, decided, .. }) => {
+                let row = self.version_at(&object, decided)?.filter(|row| row.version == version);
+                Ok(row.map(|row| Holder::Object(object, Box::new(row))))
             }
             Some(VersionUse::Part { upload, number }) => {
                 let tenant = match self.version_use(upload)? {
-                    Some(VersionUse::Object(object) | VersionUse::Upload(object)) => object.bucket.tenant,
+                    Some(
+                        VersionUse::Object(object) | VersionUse::Version { object, .. } | VersionUse::Upload(object),
+                    ) => object.bucket.tenant,
                     None
                     | Some(
                         VersionUse::Part { .. }
@@ -105,7 +112,8 @@ impl Reader<'_> {
                 Ok(row.map(|row| Holder::Part(tenant, upload, number, Box::new(row))))
             }
             Some(VersionUse::Recoded { of }) => {
-                let first = self.version_use(of)?.filter(|used| matches!(used, VersionUse::Object(_)));
+                let of_object = |used: &VersionUse| matches!(used, VersionUse::Object(_) | VersionUse::Version { .. });
+                let first = self.version_use(of)?.filter(of_object);
                 Ok(self.holder(of, first)?.filter(|holder| holder.body_of(version).is_some()))
             }
             None

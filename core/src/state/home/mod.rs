@@ -10,20 +10,20 @@ mod operate;
 mod query;
 mod session;
 
-use super::codec;
+use super::attributes::{DocumentKind, VersionName, Versioning};
+use super::codec::{self, Stored};
 use super::command::{BucketName, ObjectName};
 use super::keys::KeyRow;
 use super::layout::{KeyParts, Layout, Range, Table};
 use super::objects::retire::{self, FORGET_MAX};
 use super::objects::rows::{
-    BucketRow, Change, Changes, Content, Current, PartRow, PastRow, UploadRow, VersionRow, VersionUse,
+    BucketRow, Change, Changes, Content, Current, DocumentRow, KeyRows, NullRow, PartRow, PastRow, UploadRow,
+    VersionRow, VersionUse,
 };
 use super::{Applied, MembershipRow, Moment};
 use crate::rows::{Rows, RowsError, RowsMut, Scan};
 use crate::types::{GroupId, LogIndex, Membership, TenantId, VersionId, WallTime};
 use alloc::vec::Vec;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// Typed reads of one group's rows.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
         self.get::<MembershipRow>(&key)?.map(|row| row.open(&key)).transpose()
     }
 
-    fn get<T: DeserializeOwned>(self, key: &[u8]) -> Result<Option<T>, RowsError> {
+    fn get<T: Stored>(self, key: &[u8]) -> Result<Option<T>, RowsError> {
         self.rows.get(key)?.map(|value| codec::open(key, &value)).transpose()
     }
 
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
     }
 
     /// At most `limit` rows of a range: what `name` makes of each key, and the row.
-    fn collect<N, T: DeserializeOwned>(
+    fn collect<N, T: Stored>(
         self,
         range: &Range,
         limit: usize,
@@ -105,8 +105,12 @@ impl<'a> Reader<'a> {
         self.get(&self.layout.bucket(bucket))
     }
 
-    /// The newest version of an object, with its parts.
-    fn current(self, object: &ObjectName) -> Result<Option<Current>, RowsError> {
+    fn document(self, bucket: &BucketName, kind: DocumentKind) -> Result<Option<DocumentRow>, RowsError> {
+        self.get(&self.layout.document(bucket, kind))
+    }
+
+    /// The newest version of an object, without its parts.
+    fn newest(self, object: &ObjectName) -> Result<Option<VersionRow>, RowsError> {
         let newest = self.collect(&self.layout.versions_of(object), 1, |mut key| {
             key.bucket()?;
             key.text()?;
@@ -114,21 +118,81 @@ impl<'a> Reader<'a> {
         })?;
         let Some((inverted, row)) = newest.into_iter().next() else { return Ok(None) };
         let row: VersionRow = row;
-        let damaged = || RowsError::Damaged(self.layout.version(object, LogIndex(!inverted)));
         if row.decided != LogIndex(!inverted) {
-            return Err(damaged());
+            return Err(RowsError::Damaged(self.layout.version(object, LogIndex(!inverted))));
         }
+        Ok(Some(row))
+    }
+
+    /// The version that was decided at an index, without its parts.
+    fn version_at(self, object: &ObjectName, decided: LogIndex) -> Result<Option<VersionRow>, RowsError> {
+        let key = self.layout.version(object, decided);
+        let row: Option<VersionRow> = self.get(&key)?;
+        match row {
+            Some(row) if row.decided != decided => Err(RowsError::Damaged(key)),
+            row => Ok(row),
+        }
+    }
+
+    /// The null version of an object (`VERSION-2`).
+    fn null_version(self, object: &ObjectName) -> Result<Option<VersionRow>, RowsError> {
+        let newest = self.newest(object)?;
+        if newest.as_ref().is_some_and(|row| row.is_null) {
+            return Ok(newest);
+        }
+        let key = self.layout.null(object);
+        let Some(NullRow { decided }) = self.get(&key)? else { return Ok(None) };
+        self.version_at(object, decided)?.filter(|row| row.is_null).map(Some).ok_or(RowsError::Damaged(key))
+    }
+
+    /// The version of that name.
+    fn named(self, object: &ObjectName, name: VersionName) -> Result<Option<VersionRow>, RowsError> {
+        match name {
+            VersionName::Null => self.null_version(object),
+            VersionName::Id { decided, version } => {
+                Ok(self.version_at(object, decided)?.filter(|row| row.version == version))
+            }
+        }
+    }
+
+    /// The version of that name, or the newest one.
+    fn named_or_newest(self, object: &ObjectName, name: Option<VersionName>) -> Result<Option<VersionRow>, RowsError> {
+        name.map_or_else(|| self.newest(object), |name| self.named(object, name))
+    }
+
+    /// A version with its parts.
+    fn whole(self, object: &ObjectName, row: VersionRow) -> Result<Current, RowsError> {
         let parts = match &row.content {
-            Content::Single { .. } => Vec::new(),
+            Content::Single { .. } | Content::Marker => Vec::new(),
             Content::Parts { count } => {
                 let parts = self.parts(object.bucket.tenant, row.version, 0, usize::MAX)?;
                 if u32::try_from(parts.len()) != Ok(*count) {
-                    return Err(damaged());
+                    return Err(RowsError::Damaged(self.layout.version(object, row.decided)));
                 }
                 parts
             }
         };
-        Ok(Some(Current { row, parts }))
+        Ok(Current { row, parts })
+    }
+
+    /// The rows that a change to an object is decided over.
+    fn key_rows(self, object: &ObjectName) -> Result<KeyRows, RowsError> {
+        let bucket = self.bucket(&object.bucket)?;
+        let versioning = bucket.as_ref().map(|bucket| bucket.versioning);
+        let current = match self.newest(object)? {
+            // Nothing on top of it replaces it, so its parts, which can be many, are not needed.
+            Some(row) if versioning == Some(Versioning::Enabled) => Some(Current { row, parts: Vec::new() }),
+            Some(row) => Some(self.whole(object, row)?),
+            None => None,
+        };
+        // Only a write to a bucket that stopped keeping versions replaces a null version that is covered.
+        let null = match &current {
+            Some(current) if versioning == Some(Versioning::Suspended) && !current.row.is_null => {
+                self.null_version(object)?.map(|row| self.whole(object, row)).transpose()?
+            }
+            Some(_) | None => None,
+        };
+        Ok(KeyRows { bucket, current, null })
     }
 
     fn upload(self, object: &ObjectName, upload: VersionId) -> Result<Option<UploadRow>, RowsError> {
@@ -197,7 +261,7 @@ impl<'a> Home<'a> {
         self.write(&retire::forget(&oldest, moment))
     }
 
-    fn put<T: Serialize>(&mut self, key: &[u8], row: &T) -> Result<(), RowsError> {
+    fn put<T: Stored>(&mut self, key: &[u8], row: &T) -> Result<(), RowsError> {
         self.rows.put(key, &codec::seal(key, row))
     }
 
@@ -208,13 +272,15 @@ impl<'a> Home<'a> {
     fn write_one(&mut self, change: &Change) -> Result<(), RowsError> {
         let layout = self.layout;
         match change {
-            Change::PutBucket(bucket, row) => self.put(&layout.bucket(bucket), row),
+            Change::PutBucket(bucket, row) => self.put(&layout.bucket(bucket), row.as_ref()),
             Change::RemoveBucket(bucket) => self.rows.remove(&layout.bucket(bucket)),
-            Change::PutVersion(object, row) => self.put(&layout.version(object, row.decided), row),
+            Change::PutVersion(object, row) => self.put(&layout.version(object, row.decided), row.as_ref()),
             Change::RemoveVersion(object, decided) => self.rows.remove(&layout.version(object, *decided)),
-            Change::PutUpload(object, upload, row) => self.put(&layout.upload(object, *upload), row),
+            Change::PutUpload(object, upload, row) => self.put(&layout.upload(object, *upload), row.as_ref()),
             Change::RemoveUpload(object, upload) => self.rows.remove(&layout.upload(object, *upload)),
-            Change::PutPart(tenant, upload, number, row) => self.put(&layout.part(*tenant, *upload, *number), row),
+            Change::PutPart(tenant, upload, number, row) => {
+                self.put(&layout.part(*tenant, *upload, *number), row.as_ref())
+            }
             Change::RemovePart(tenant, upload, number) => self.rows.remove(&layout.part(*tenant, *upload, *number)),
             Change::PutReclaim(place, row) => self.put(&layout.reclaim(*place), row),
             Change::RemoveReclaim(place) => self.rows.remove(&layout.reclaim(*place)),
@@ -224,6 +290,10 @@ impl<'a> Home<'a> {
             Change::RemovePast(until, version) => self.rows.remove(&layout.past(*until, *version)),
             Change::PutLeaving(version, drive, place) => self.put(&layout.leaving(*version, *drive), place),
             Change::RemoveLeaving(version, drive) => self.rows.remove(&layout.leaving(*version, *drive)),
+            Change::PutNull(object, row) => self.put(&layout.null(object), row),
+            Change::RemoveNull(object) => self.rows.remove(&layout.null(object)),
+            Change::PutDocument(bucket, kind, row) => self.put(&layout.document(bucket, *kind), row),
+            Change::RemoveDocument(bucket, kind) => self.rows.remove(&layout.document(bucket, *kind)),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! One command: fetch the rows that it names, let the rule decide, write what it changed.
 
 use super::super::Moment;
+use super::super::attributes::{Acl, Attributes, BucketOptions};
 use super::super::command::{Answer, Command, KeyOperation, ObjectName, ObjectOperation, Operation, Refusal};
 use super::super::keys;
 use super::super::layout::Table;
 use super::super::objects::relocate::Relocation;
-use super::super::objects::rows::Changes;
-use super::super::objects::{bucket, delete, multipart, put, resolve};
+use super::super::objects::rows::{Changes, Current, VersionUse};
+use super::super::objects::{amend, bucket, delete, multipart, put, resolve};
 use super::super::sessions;
-use super::Home;
+use super::{Home, Reader};
 use crate::rows::RowsError;
+use crate::types::VersionId;
 use alloc::vec::Vec;
 
 impl Home<'_> {
@@ -66,29 +68,57 @@ impl Home<'_> {
     ) -> Result<Result<Changes, Refusal>, RowsError> {
         let home = self.reader();
         Ok(match operation {
-            ObjectOperation::CreateBucket { bucket } => bucket::decide_create(home.bucket(bucket)?, bucket, moment),
+            ObjectOperation::CreateBucket { bucket } => {
+                let options = BucketOptions { acl: Acl::private(""), ..BucketOptions::default() };
+                bucket::decide_create(home.bucket(bucket)?, bucket, &options, moment)
+            }
+            ObjectOperation::CreateBucketWith { bucket, options } => {
+                bucket::decide_create(home.bucket(bucket)?, bucket, options, moment)
+            }
+            ObjectOperation::ConfigureBucket { bucket, setting } => {
+                bucket::decide_configure(home.bucket(bucket)?, bucket, setting)
+            }
             ObjectOperation::DeleteBucket { bucket } => {
                 let rows = bucket::DeleteRows {
                     bucket: home.bucket(bucket)?,
                     has_objects: home.any(&self.layout.in_bucket(Table::Versions, bucket, ""))?,
                     has_uploads: home.any(&self.layout.in_bucket(Table::Uploads, bucket, ""))?,
                 };
-                bucket::decide_delete(rows, bucket)
+                bucket::decide_delete(&rows, bucket)
             }
             ObjectOperation::PutObject { object, body, etag, metadata, condition, expires } => {
-                let rows = put::PutRows {
-                    bucket: home.bucket(&object.bucket)?,
-                    current: home.current(object)?,
-                    used: home.version_use(body.version)?,
-                };
+                let rows = put::PutRows { key: home.key_rows(object)?, used: home.version_use(body.version)? };
+                let (etag, condition, expires, attributes) = (*etag, *condition, *expires, &Attributes::default());
+                let put = put::Put { object, body, etag, metadata, attributes, condition, expires };
+                put::decide(&rows, &put, moment)
+            }
+            ObjectOperation::PutVersion { object, body, etag, metadata, attributes, condition, expires } => {
+                let rows = put::PutRows { key: home.key_rows(object)?, used: home.version_use(body.version)? };
                 let (etag, condition, expires) = (*etag, *condition, *expires);
-                put::decide(&rows, &put::Put { object, body, etag, metadata, condition, expires }, moment)
+                let put = put::Put { object, body, etag, metadata, attributes, condition, expires };
+                put::decide(&rows, &put, moment)
             }
             ObjectOperation::DeleteObject { object, condition } => {
-                let rows = delete::DeleteRows { bucket: home.bucket(&object.bucket)?, current: home.current(object)? };
-                delete::decide(&rows, object, *condition, moment)
+                delete::decide_unversioned(&home.key_rows(object)?, object, *condition, moment)
+            }
+            ObjectOperation::Remove { object, removal } => {
+                let named = removal.version.map(|name| home.named(object, name)).transpose()?.flatten();
+                let rows = delete::DeleteRows {
+                    key: home.key_rows(object)?,
+                    named: named.map(|row| home.whole(object, row)).transpose()?,
+                    used: if removal.version.is_none() { home.version_use(removal.marker)? } else { None },
+                };
+                delete::decide(&rows, object, removal, moment)
+            }
+            ObjectOperation::Amend { object, version, amendment } => {
+                let rows = amend::AmendRows {
+                    bucket: home.bucket(&object.bucket)?,
+                    row: home.named_or_newest(object, *version)?,
+                };
+                amend::decide(rows, object, *version, amendment, moment)
             }
             ObjectOperation::CreateUpload { .. }
+            | ObjectOperation::CreateUploadWith { .. }
             | ObjectOperation::PutPart { .. }
             | ObjectOperation::CompleteUpload { .. }
             | ObjectOperation::AbortUpload { .. } => self.decide_upload(operation, moment)?,
@@ -127,7 +157,12 @@ impl Home<'_> {
             ObjectOperation::CreateUpload { object, upload, metadata } => {
                 let rows =
                     multipart::CreateRows { bucket: home.bucket(&object.bucket)?, used: home.version_use(*upload)? };
-                multipart::decide_create(&rows, object, *upload, metadata, moment)
+                multipart::decide_create(&rows, object, *upload, metadata, &Attributes::default(), moment)
+            }
+            ObjectOperation::CreateUploadWith { object, upload, metadata, attributes } => {
+                let rows =
+                    multipart::CreateRows { bucket: home.bucket(&object.bucket)?, used: home.version_use(*upload)? };
+                multipart::decide_create(&rows, object, *upload, metadata, attributes, moment)
             }
             ObjectOperation::PutPart { object, upload, number, body, etag, metadata, expires } => {
                 let rows = multipart::PutPartRows {
@@ -144,8 +179,9 @@ impl Home<'_> {
                 let rows = multipart::CompleteRows {
                     // UPLOAD-1: without the upload's row its parts belong to an object, and come with that.
                     parts: if row.is_some() { parts_of(object, *upload)? } else { Vec::new() },
+                    made: if row.is_some() { None } else { home.made_of(object, *upload)? },
                     upload: row,
-                    current: home.current(object)?,
+                    key: home.key_rows(object)?,
                 };
                 let (upload, condition) = (*upload, *condition);
                 let complete = multipart::Complete { object, upload, parts, metadata, condition };
@@ -157,6 +193,11 @@ impl Home<'_> {
                 multipart::decide_abort(&multipart::AbortRows { upload: row, parts }, object, *upload, moment)
             }
             ObjectOperation::CreateBucket { .. }
+            | ObjectOperation::CreateBucketWith { .. }
+            | ObjectOperation::ConfigureBucket { .. }
+            | ObjectOperation::PutVersion { .. }
+            | ObjectOperation::Remove { .. }
+            | ObjectOperation::Amend { .. }
             | ObjectOperation::DeleteBucket { .. }
             | ObjectOperation::PutObject { .. }
             | ObjectOperation::DeleteObject { .. }
@@ -167,5 +208,26 @@ impl Home<'_> {
             | ObjectOperation::Recode { .. }
             | ObjectOperation::ReclaimedAt { .. } => unreachable!("only operations on uploads are handed over"),
         })
+    }
+}
+
+impl Reader<'_> {
+    /// The version that an upload became, and what its id is used for.
+    fn made_of(self, object: &ObjectName, upload: VersionId) -> Result<Option<(Current, VersionUse)>, RowsError> {
+        let Some(used) = self.version_use(upload)? else { return Ok(None) };
+        let row = match &used {
+            VersionUse::Object(of) if of == object => self.newest(object)?,
+            VersionUse::Version { object: of, decided, .. } if of == object => self.version_at(object, *decided)?,
+            VersionUse::Object(_)
+            | VersionUse::Version { .. }
+            | VersionUse::Upload(_)
+            | VersionUse::Part { .. }
+            | VersionUse::Recoded { .. }
+            | VersionUse::Reclaimable { .. }
+            | VersionUse::Past { .. }
+            | VersionUse::Void { .. } => None,
+        };
+        let Some(row) = row.filter(|row| row.version == upload) else { return Ok(None) };
+        Ok(Some((self.whole(object, row)?, used)))
     }
 }

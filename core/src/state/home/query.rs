@@ -2,15 +2,20 @@
 //!
 //! A query reads a consistent view and changes nothing. Limits come from the caller, who bounds them.
 
+use super::super::attributes::{DocumentKind, VersionName, Versioning};
 use super::super::codec;
-use super::super::command::{BucketName, Object, ObjectName, Part, Query, QueryAnswer, Reclaim, Refusal, Upload};
+use super::super::command::{BucketName, ObjectName, Refusal};
 use super::super::keys::KeyRow;
 use super::super::layout::{KeyParts, Range, Table};
+use super::super::objects::amend::shown;
 use super::super::objects::list::{Page, Seek, Step};
-use super::super::objects::rows::{BucketRow, Content, PartRow, QueuePlace, ReclaimRow, UploadRow};
+use super::super::objects::rows::{BucketRow, Content, Current, PartRow, QueuePlace, ReclaimRow, UploadRow};
+use super::super::objects::versions::VersionPage;
+use super::super::question::{Object, Part, Query, QueryAnswer, Reclaim, Upload};
 use super::Reader;
 use crate::rows::{RowsError, Scan};
 use crate::types::{LogIndex, TenantId, VersionId};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -23,14 +28,14 @@ impl Reader<'_> {
             Query::Keys { prefix, start_after, limit, bytes_max } => {
                 self.query_keys(&self.layout.user_keys(prefix, start_after), *limit, *bytes_max)
             }
-            Query::Bucket { bucket } => Ok(match self.bucket(bucket)? {
-                Some(row) => QueryAnswer::Bucket { created: row.created },
-                None => QueryAnswer::Refused(Refusal::NoSuchBucket),
-            }),
+            Query::Bucket { bucket, documents } => self.query_bucket(bucket, documents),
             Query::Buckets { tenant } => self.query_buckets(*tenant),
-            Query::Object { object } => self.query_object(object),
+            Query::Object { object, version } => self.query_object(object, *version),
             Query::List { bucket, prefix, delimiter, start_after, limit } => {
                 self.query_list(bucket, prefix, Page::new(prefix, delimiter, start_after, *limit))
+            }
+            Query::Versions { bucket, prefix, delimiter, after, limit } => {
+                self.query_versions(bucket, prefix, delimiter, after, *limit)
             }
             Query::Parts { object, upload, after, limit } => self.query_parts(object, *upload, *after, *limit),
             Query::Uploads { bucket, prefix, limit } => self.query_uploads(bucket, prefix, *limit),
@@ -61,18 +66,34 @@ impl Reader<'_> {
             key.number_u64()?; // The tenant, which the range names.
             key.text()
         })?;
-        Ok(QueryAnswer::Buckets(found.into_iter().map(|(name, row)| (name, row.created)).collect()))
+        Ok(QueryAnswer::Buckets(found))
     }
 
-    fn query_object(self, object: &ObjectName) -> Result<QueryAnswer, RowsError> {
-        if self.bucket(&object.bucket)?.is_none() {
-            return Ok(QueryAnswer::Refused(Refusal::NoSuchBucket));
+    fn query_bucket(self, bucket: &BucketName, kinds: &[DocumentKind]) -> Result<QueryAnswer, RowsError> {
+        let Some(row) = self.bucket(bucket)? else { return Ok(QueryAnswer::Refused(Refusal::NoSuchBucket)) };
+        let mut documents = Vec::new();
+        for kind in kinds {
+            // The row says what there is, so that nothing is looked for in vain.
+            let held = if row.documents.contains(kind) { self.document(bucket, *kind)? } else { None };
+            documents.push(held.map(|held| held.text));
         }
-        let Some(current) = self.current(object)? else { return Ok(QueryAnswer::Refused(Refusal::NoSuchKey)) };
-        let row = current.row;
+        Ok(QueryAnswer::Bucket { row, documents })
+    }
+
+    fn query_object(self, object: &ObjectName, version: Option<VersionName>) -> Result<QueryAnswer, RowsError> {
+        let Some(bucket) = self.bucket(&object.bucket)? else {
+            return Ok(QueryAnswer::Refused(Refusal::NoSuchBucket));
+        };
+        let row = match shown(self.named_or_newest(object, version)?, version) {
+            Ok(row) => row,
+            Err(refusal) => return Ok(QueryAnswer::Refused(refusal)),
+        };
+        let Current { row, parts } = self.whole(object, row)?;
+        let name = (bucket.versioning != Versioning::Never).then(|| row.name());
         let bodies = match row.content {
             Content::Single { body, .. } => vec![body],
-            Content::Parts { .. } => current.parts.into_iter().map(|(_, part)| part.body).collect(),
+            Content::Parts { .. } => parts.into_iter().map(|(_, part)| part.body).collect(),
+            Content::Marker => unreachable!("a delete marker is not shown"),
         };
         Ok(QueryAnswer::Object(Object {
             version: row.version,
@@ -81,7 +102,49 @@ impl Reader<'_> {
             modified: row.modified,
             metadata: row.metadata,
             bodies,
+            name,
+            attributes: Box::new(row.attributes),
         }))
+    }
+
+    /// As [`Reader::query_list`], of all versions.
+    fn query_versions(
+        self,
+        bucket: &BucketName,
+        prefix: &str,
+        delimiter: &str,
+        after: &(String, Option<VersionName>),
+        limit: usize,
+    ) -> Result<QueryAnswer, RowsError> {
+        if self.bucket(bucket)?.is_none() {
+            return Ok(QueryAnswer::Refused(Refusal::NoSuchBucket));
+        }
+        let (key, name) = after;
+        let object = ObjectName { bucket: bucket.clone(), key: key.clone() };
+        let decided = match name {
+            None => None,
+            Some(VersionName::Id { decided, .. }) => Some(*decided),
+            Some(VersionName::Null) => self.null_version(&object)?.map(|row| row.decided),
+        };
+        let newest = if decided.is_some() { self.newest(&object)?.map(|row| row.decided) } else { None };
+        let version = decided.map(|decided| (decided, newest.unwrap_or(decided)));
+        let (mut page, mut seek) = VersionPage::new(prefix, delimiter, (key, version), limit);
+        let to = self.layout.in_bucket(Table::Versions, bucket, prefix).to;
+        while let Some(place) = seek.take() {
+            let range = Range { from: self.layout.seek(bucket, &place), to: to.clone() };
+            self.scan(&range, |key, value| {
+                let name = object_key(key).ok_or_else(|| RowsError::Damaged(key.to_vec()))?;
+                Ok(match page.offer(&name, &codec::open(key, value)?) {
+                    Step::Next => Scan::Continue,
+                    Step::Seek(place) => {
+                        seek = Some(place);
+                        Scan::Stop
+                    }
+                    Step::Full => Scan::Stop,
+                })
+            })?;
+        }
+        Ok(QueryAnswer::Versions(page.finish()))
     }
 
     /// Fills a page. A jump ends a scan and starts the next one, so the page costs as many steps as it has lines.
@@ -169,7 +232,7 @@ impl Reader<'_> {
     }
 
     /// At most `limit` rows of a range, and whether there are more.
-    fn page<N, T: serde::de::DeserializeOwned>(
+    fn page<N, T: codec::Stored>(
         self,
         range: &Range,
         limit: usize,

@@ -1,35 +1,108 @@
-//! Creating and deleting a bucket.
+//! Creating, changing and deleting a bucket.
 //!
-//! A bucket is one row. It goes only when it holds neither objects nor uploads, which the home finds out by looking for
-//! the first row of each. Not here: policies and quotas of a bucket.
+//! A bucket is one row, and one more for each document about it. It goes only when it holds neither versions nor uploads,
+//! which the home finds out by looking for the first row of each. Not here: what the documents mean, and quotas.
 
 use super::super::Moment;
+use super::super::attributes::{BucketOptions, BucketSetting, DOCUMENT_SIZE_MAX, LockSettings, Versioning};
 use super::super::command::{Answer, BucketName, Refusal};
-use super::check_bucket_name;
-use super::rows::{BucketRow, Change, Changes};
+use super::rows::{BucketRow, Change, Changes, DocumentRow};
+use super::{amend, check_bucket_name, lock};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
 
 /// What [`decide_delete`] needs to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteRows {
     /// The bucket.
     pub bucket: Option<BucketRow>,
-    /// Whether any object is in it.
+    /// Whether any version of any object is in it.
     pub has_objects: bool,
     /// Whether any upload into it is in progress.
     pub has_uploads: bool,
 }
 
-/// Decides `CreateBucket`.
+/// Decides `CreateBucket` and `CreateBucketWith`.
 ///
 /// # Errors
-/// `Invalid`, `BucketExists`.
-pub fn decide_create(row: Option<BucketRow>, bucket: &BucketName, moment: Moment) -> Result<Changes, Refusal> {
+/// `Invalid`, `BucketExists`, `BucketTaken`.
+pub fn decide_create(
+    row: Option<BucketRow>,
+    bucket: &BucketName,
+    options: &BucketOptions,
+    moment: Moment,
+) -> Result<Changes, Refusal> {
     check_bucket_name(&bucket.name)?;
-    if row.is_some() {
-        return Err(Refusal::BucketExists);
+    amend::check_acl(&options.acl)?;
+    if let Some(row) = row {
+        let is_own = row.acl.owner == options.acl.owner;
+        return Err(if is_own { Refusal::BucketExists } else { Refusal::BucketTaken });
     }
+    let row = BucketRow {
+        versioning: if options.lock { Versioning::Enabled } else { Versioning::Never },
+        lock: options.lock.then(LockSettings::default),
+        acl: options.acl.clone(),
+        ownership: options.ownership,
+        ..BucketRow::new(moment.time)
+    };
     let mut changes = Changes::answer(Answer::Done);
-    changes.rows.push(Change::PutBucket(bucket.clone(), BucketRow { created: moment.time }));
+    changes.rows.push(Change::PutBucket(bucket.clone(), Box::new(row)));
+    Ok(changes)
+}
+
+/// Decides `ConfigureBucket`.
+///
+/// # Errors
+/// `NoSuchBucket`, `BucketState`, `Invalid`.
+pub fn decide_configure(
+    row: Option<BucketRow>,
+    bucket: &BucketName,
+    setting: &BucketSetting,
+) -> Result<Changes, Refusal> {
+    let mut row = row.ok_or(Refusal::NoSuchBucket)?;
+    let mut changes = Changes::answer(Answer::Done);
+    match setting {
+        BucketSetting::Versioning { enabled: true } => row.versioning = Versioning::Enabled,
+        BucketSetting::Versioning { enabled: false } => {
+            // LOCK-1: a write to the null version would replace what is locked.
+            if row.lock.is_some() {
+                let why = "An Object Lock configuration is present on this bucket, so the versioning state cannot be \
+                           changed.";
+                return Err(Refusal::BucketState(why.to_string()));
+            }
+            row.versioning = Versioning::Suspended;
+        }
+        BucketSetting::Lock(settings) => {
+            lock::check_default(settings.default)?;
+            if row.versioning != Versioning::Enabled {
+                let why = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration";
+                return Err(Refusal::BucketState(why.to_string()));
+            }
+            row.lock = Some(*settings);
+        }
+        BucketSetting::Acl(acl) => {
+            amend::check_acl(acl)?;
+            row.acl = acl.clone();
+        }
+        BucketSetting::Ownership(ownership) => row.ownership = *ownership,
+        BucketSetting::PublicBlock(block) => row.block = *block,
+        BucketSetting::Document { kind, text } => {
+            row.documents.retain(|held| held != kind);
+            match text {
+                Some(text) if text.len() > DOCUMENT_SIZE_MAX => {
+                    return Err(Refusal::Invalid(format!("a document has at most {DOCUMENT_SIZE_MAX} bytes")));
+                }
+                Some(text) => {
+                    row.documents.push(*kind);
+                    row.documents.sort_unstable();
+                    changes.rows.push(Change::PutDocument(bucket.clone(), *kind, DocumentRow { text: text.clone() }));
+                }
+                None => changes.rows.push(Change::RemoveDocument(bucket.clone(), *kind)),
+            }
+        }
+    }
+    changes.rows.push(Change::PutBucket(bucket.clone(), Box::new(row)));
     Ok(changes)
 }
 
@@ -37,14 +110,15 @@ pub fn decide_create(row: Option<BucketRow>, bucket: &BucketName, moment: Moment
 ///
 /// # Errors
 /// `NoSuchBucket`, `BucketNotEmpty`.
-pub fn decide_delete(rows: DeleteRows, bucket: &BucketName) -> Result<Changes, Refusal> {
-    if rows.bucket.is_none() {
-        return Err(Refusal::NoSuchBucket);
-    }
+pub fn decide_delete(rows: &DeleteRows, bucket: &BucketName) -> Result<Changes, Refusal> {
+    let row = rows.bucket.as_ref().ok_or(Refusal::NoSuchBucket)?;
     if rows.has_objects || rows.has_uploads {
         return Err(Refusal::BucketNotEmpty);
     }
     let mut changes = Changes::answer(Answer::Done);
+    for kind in &row.documents {
+        changes.rows.push(Change::RemoveDocument(bucket.clone(), *kind));
+    }
     changes.rows.push(Change::RemoveBucket(bucket.clone()));
     Ok(changes)
 }

@@ -6,10 +6,14 @@
 //!
 //! - `LIST-1`: following `next` page by page shows each line once, in order.
 //!
-//! Not here: versions of one key (the home offers the newest of each).
+//! Keys whose newest version is a delete marker are passed over, and a page looks at a bounded number of them: it may end
+//! before it is full, and says where it goes on.
+//!
+//! Not here: versions of one key (the home offers the newest of each; `versions` lists them).
 
-use super::super::command::{Listed, Listing};
+use super::super::question::{Listed, Listing};
 use super::rows::VersionRow;
+use crate::types::LogIndex;
 use alloc::string::{String, ToString};
 
 /// Where to go on.
@@ -21,6 +25,8 @@ pub enum Seek {
     After(String),
     /// At the first key behind all keys that begin with this.
     Past(String),
+    /// Behind the version of this key that was decided at an index: at an older one, or the next key.
+    AfterVersion(String, LogIndex),
 }
 
 /// What a page wants after an object.
@@ -34,9 +40,13 @@ pub enum Step {
     Full,
 }
 
+/// Deleted keys that one page passes over.
+pub const HIDDEN_MAX: usize = 10_000;
+
 /// A page that is being filled.
 #[derive(Clone, Debug)]
 pub struct Page {
+    hidden: usize,
     prefix: String,
     delimiter: String,
     limit: usize,
@@ -50,6 +60,7 @@ impl Page {
     #[must_use]
     pub fn new(prefix: &str, delimiter: &str, start_after: &str, limit: usize) -> (Page, Option<Seek>) {
         let page = Page {
+            hidden: 0,
             prefix: prefix.to_string(),
             delimiter: delimiter.to_string(),
             limit,
@@ -69,8 +80,16 @@ impl Page {
         (page, start)
     }
 
-    /// Takes the next object in order. Its key begins with the page's prefix.
+    /// Takes the next object in order, by its newest version. Its key begins with the page's prefix.
     pub fn offer(&mut self, key: &str, row: &VersionRow) -> Step {
+        if row.is_marker() {
+            self.hidden += 1;
+            if self.hidden < HIDDEN_MAX || self.limit == 0 {
+                return Step::Next;
+            }
+            self.listing.next = Some(key.to_string());
+            return Step::Full;
+        }
         if self.listing.objects.len() + self.listing.prefixes.len() == self.limit {
             // Only a further object shows that there is a further page.
             self.listing.next = self.last.take();
@@ -82,8 +101,7 @@ impl Page {
             return Step::Seek(Seek::Past(prefix));
         }
         self.last = Some(key.to_string());
-        let listed = Listed { key: key.to_string(), size: row.size, etag: row.etag, modified: row.modified };
-        self.listing.objects.push(listed);
+        self.listing.objects.push(Listed::of(key, row));
         Step::Next
     }
 
@@ -93,13 +111,26 @@ impl Page {
         self.listing
     }
 
-    /// The part of `key` up to and including the first delimiter behind the page's prefix.
     fn common_prefix<'k>(&self, key: &'k str) -> Option<&'k str> {
-        if self.delimiter.is_empty() {
-            return None;
-        }
-        let rest = key.strip_prefix(self.prefix.as_str())?;
-        let at = rest.find(self.delimiter.as_str())?;
-        Some(&key[..self.prefix.len() + at + self.delimiter.len()])
+        common_prefix(&self.prefix, &self.delimiter, key)
     }
+}
+
+impl Listed {
+    /// The line of a version.
+    #[must_use]
+    pub fn of(key: &str, row: &VersionRow) -> Listed {
+        let owner = row.attributes.acl.as_ref().map(|acl| acl.owner.clone());
+        Listed { key: key.to_string(), size: row.size, etag: row.etag, modified: row.modified, owner }
+    }
+}
+
+/// The part of `key` up to and including the first delimiter behind the prefix of a page.
+pub(super) fn common_prefix<'k>(prefix: &str, delimiter: &str, key: &'k str) -> Option<&'k str> {
+    if delimiter.is_empty() {
+        return None;
+    }
+    let rest = key.strip_prefix(prefix)?;
+    let at = rest.find(delimiter)?;
+    Some(&key[..prefix.len() + at + delimiter.len()])
 }

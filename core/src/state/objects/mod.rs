@@ -5,26 +5,32 @@
 //! the reclaim queue live here and nowhere else, so every metadata home decides alike (DESIGN §7). Nothing in this folder
 //! knows an ordered map, a key's bytes or SQL.
 //!
-//! - [`bucket`]: create and delete a bucket.
-//! - [`put`], [`delete`]: decide an object's version; remove it.
+//! - [`bucket`]: create, change and delete a bucket.
+//! - [`put`], [`delete`], [`amend`]: decide an object's version; remove it; change what it has besides bytes.
+//! - `place`: what becomes of the versions under a new one.
+//! - [`lock`]: which versions may not go.
 //! - [`multipart`]: create, fill, complete and abort an upload.
 //! - [`resolve`]: the fate of prepared versions; what left the reclaim queue.
 //! - [`retire`]: what happens to a version that is replaced or removed, and how long it is remembered.
-//! - [`list`]: a page of a bucket.
+//! - [`list`], [`versions`]: a page of a bucket, of objects or of versions.
 //! - [`rows`]: the rows, and the changes to them.
 //!
 //! This file: what the operations share, which is checks of names, metadata, bodies and conditions.
 
+pub mod amend;
 pub mod bucket;
 pub mod delete;
 pub mod list;
+pub mod lock;
 pub mod multipart;
+mod place;
 pub mod put;
 pub mod recode;
 pub mod relocate;
 pub mod resolve;
 pub mod retire;
 pub mod rows;
+pub mod versions;
 
 use super::Moment;
 use super::command::{Body, ETag, Metadata, ObjectCondition, Place, Refusal};
@@ -170,4 +176,12 @@ fn check_condition(current: Option<ETag>, condition: ObjectCondition) -> Result<
         ObjectCondition::NoneMatch(etag) => current != Some(etag),
     };
     if holds { Ok(()) } else { Err(Refusal::ConditionFailed) }
+}
+
+/// The condition of a write that makes a version. One that wants an object where there is none is answered as S3 does it.
+fn check_write(current: Option<ETag>, condition: ObjectCondition) -> Result<(), Refusal> {
+    match (current, condition) {
+        (None, ObjectCondition::Present | ObjectCondition::Match(_)) => Err(Refusal::NoSuchKey),
+        (_, condition) => check_condition(current, condition),
+    }
 }

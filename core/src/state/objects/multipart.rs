@@ -12,10 +12,13 @@
 //! Limits are those of S3 (Amazon S3 user guide, "Multipart upload limits"). Not here: expiry of abandoned uploads.
 
 use super::super::Moment;
+use super::super::attributes::Attributes;
 use super::super::command::{Answer, Body, ETag, Md5, Metadata, ObjectCondition, ObjectName, Refusal};
-use super::retire::{retire_current, retire_id, retire_part};
-use super::rows::{BucketRow, Change, Changes, Content, Current, PartRow, UploadRow, VersionRow, VersionUse};
-use super::{check_body, check_condition, check_expiry, check_metadata, check_object_key};
+use super::amend::check_attributes;
+use super::place::{place, placed, placed_before};
+use super::retire::{retire_id, retire_part};
+use super::rows::{BucketRow, Change, Changes, Content, Current, KeyRows, PartRow, UploadRow, VersionRow, VersionUse};
+use super::{check_body, check_expiry, check_metadata, check_object_key, check_write, lock};
 use crate::types::{VersionId, WallTime};
 use alloc::boxed::Box;
 use alloc::format;
@@ -46,31 +49,36 @@ pub fn decide_create(
     object: &ObjectName,
     upload: VersionId,
     metadata: &Metadata,
+    attributes: &Attributes,
     moment: Moment,
 ) -> Result<Changes, Refusal> {
     check_object_key(&object.key)?;
     check_metadata(metadata)?;
+    check_attributes(attributes)?;
     match &rows.used {
         None => {}
         // UPLOAD-2: a repeat, perhaps of an upload that is over by now.
-        Some(VersionUse::Upload(owner) | VersionUse::Object(owner)) if owner == object => {
+        Some(VersionUse::Upload(owner) | VersionUse::Object(owner) | VersionUse::Version { object: owner, .. })
+            if owner == object =>
+        {
             return Ok(Changes::answer(Answer::Done));
         }
         Some(VersionUse::Past { .. }) => return Ok(Changes::answer(Answer::Done)),
         Some(
             VersionUse::Upload(_)
             | VersionUse::Object(_)
+            | VersionUse::Version { .. }
             | VersionUse::Part { .. }
             | VersionUse::Recoded { .. }
             | VersionUse::Reclaimable { .. }
             | VersionUse::Void { .. },
         ) => return Err(used_elsewhere()),
     }
-    if rows.bucket.is_none() {
-        return Err(Refusal::NoSuchBucket);
-    }
+    let bucket = rows.bucket.as_ref().ok_or(Refusal::NoSuchBucket)?;
+    // What cannot be kept is refused at the beginning.
+    lock::complete(bucket, attributes, moment)?;
     let mut changes = Changes::answer(Answer::Done);
-    let row = UploadRow { created: moment.time, metadata: metadata.clone() };
+    let row = UploadRow { created: moment.time, metadata: metadata.clone(), attributes: attributes.clone() };
     changes.rows.push(Change::PutUpload(object.clone(), upload, Box::new(row)));
     changes.rows.push(Change::PutUse(upload, VersionUse::Upload(object.clone())));
     Ok(changes)
@@ -125,7 +133,13 @@ pub fn decide_part(rows: &PutPartRows, part: &PutPart<'_>, moment: Moment) -> Re
         }
         Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. }) => return Ok(Changes::answer(answer)),
         Some(VersionUse::Void { .. }) => return Err(Refusal::Expired), // SWEEP-1
-        Some(VersionUse::Part { .. } | VersionUse::Recoded { .. } | VersionUse::Object(_) | VersionUse::Upload(_)) => {
+        Some(
+            VersionUse::Part { .. }
+            | VersionUse::Recoded { .. }
+            | VersionUse::Object(_)
+            | VersionUse::Version { .. }
+            | VersionUse::Upload(_),
+        ) => {
             return Err(used_elsewhere());
         }
     }
@@ -170,8 +184,10 @@ pub struct Complete<'a> {
 pub struct CompleteRows {
     /// The upload.
     pub upload: Option<UploadRow>,
-    /// The object's current version.
-    pub current: Option<Current>,
+    /// The object.
+    pub key: KeyRows,
+    /// The version that the upload became, wherever it is, and what its id is used for.
+    pub made: Option<(Current, VersionUse)>,
     /// All parts of the upload, in number order.
     pub parts: Vec<(u16, PartRow)>,
 }
@@ -185,29 +201,27 @@ pub fn decide_complete(rows: &CompleteRows, complete: &Complete<'_>, moment: Mom
     check_list(complete.parts)?;
     let etag = etag_of_parts(complete.parts);
     let (object, upload) = (complete.object, complete.upload);
-    let answer = Answer::Put { etag, version: upload };
     let Some(row) = &rows.upload else {
-        return match &rows.current {
-            Some(current) if is_made_of(current, complete) => Ok(Changes::answer(answer)),
+        return match &rows.made {
+            Some((made, used)) if is_made_of(made, complete) => Ok(Changes::answer(placed_before(etag, upload, used))),
             Some(_) | None => Err(Refusal::NoSuchUpload),
         };
     };
+    let bucket = rows.key.bucket.as_ref().ok_or(Refusal::NoSuchBucket)?;
     let metadata = merged(&row.metadata, complete.metadata);
     check_metadata(&metadata)?;
     let chosen = choose(&rows.parts, complete.parts)?;
     let size = chosen.iter().try_fold(0_u64, |sum, part| sum.checked_add(part.body.size));
     let size = size.ok_or_else(|| Refusal::Invalid("the parts are too large together".to_string()))?;
-    check_condition(rows.current.as_ref().map(|current| current.row.etag), complete.condition)?;
+    check_write(rows.key.etag(), complete.condition)?;
 
-    let mut changes = Changes::answer(answer);
-    if let Some(current) = &rows.current {
-        retire_current(&mut changes, object, current, moment);
-    }
+    let mut changes = Changes::answer(placed(bucket, etag, upload, moment));
     for (number, part) in &rows.parts {
         if complete.parts.binary_search_by_key(number, |(listed, _)| *listed).is_err() {
             retire_part(&mut changes, object.bucket.tenant, upload, *number, part, moment);
         }
     }
+    changes.rows.push(Change::RemoveUpload(object.clone(), upload)); // UPLOAD-1
     let row = VersionRow {
         version: upload,
         decided: moment.index,
@@ -216,10 +230,10 @@ pub fn decide_complete(rows: &CompleteRows, complete: &Complete<'_>, moment: Mom
         modified: moment.time,
         metadata,
         content: Content::Parts { count: etag.parts },
+        is_null: false,
+        attributes: lock::complete(bucket, &row.attributes, moment)?,
     };
-    changes.rows.push(Change::RemoveUpload(object.clone(), upload)); // UPLOAD-1
-    changes.rows.push(Change::PutVersion(object.clone(), Box::new(row)));
-    changes.rows.push(Change::PutUse(upload, VersionUse::Object(object.clone())));
+    place(&mut changes, object, bucket, &rows.key, row, moment)?;
     Ok(changes)
 }
 

@@ -10,12 +10,13 @@
 //! Not here: how bytes were prepared (`write`), and parts (`multipart`).
 
 use super::super::Moment;
-use super::super::command::{Answer, Body, ETag, Metadata, ObjectCondition, ObjectName, Refusal};
-use super::retire::retire_current;
-use super::rows::{BucketRow, Change, Changes, Content, Current, VersionRow, VersionUse};
-use super::{check_body, check_condition, check_expiry, check_metadata, check_object_key};
+use super::super::attributes::Attributes;
+use super::super::command::{Body, ETag, Metadata, ObjectCondition, ObjectName, Refusal};
+use super::amend::check_attributes;
+use super::place::{place, placed, placed_before};
+use super::rows::{Changes, Content, KeyRows, VersionRow, VersionUse};
+use super::{check_body, check_expiry, check_metadata, check_object_key, check_write, lock};
 use crate::types::WallTime;
-use alloc::boxed::Box;
 use alloc::string::ToString;
 
 /// `PutObject`.
@@ -29,6 +30,8 @@ pub struct Put<'a> {
     pub etag: ETag,
     /// What the client says about it.
     pub metadata: &'a Metadata,
+    /// What else it shall have.
+    pub attributes: &'a Attributes,
     /// When it may happen.
     pub condition: ObjectCondition,
     /// When the body's preparation expires.
@@ -38,43 +41,47 @@ pub struct Put<'a> {
 /// What a put needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutRows {
-    /// The bucket.
-    pub bucket: Option<BucketRow>,
-    /// The object's current version.
-    pub current: Option<Current>,
+    /// The object.
+    pub key: KeyRows,
     /// What the body's version is used for.
     pub used: Option<VersionUse>,
 }
 
-/// Decides `PutObject`.
+/// Decides `PutObject` and `PutVersion`.
 ///
 /// # Errors
-/// `Invalid`, `NoSuchBucket`, `Expired`, `ConditionFailed`.
+/// `Invalid`, `InvalidTag`, `NoSuchBucket`, `Expired`, `ConditionFailed`, `NoSuchKey` (a condition wants an object and there
+/// is none), `NoLock`.
 pub fn decide(rows: &PutRows, put: &Put<'_>, moment: Moment) -> Result<Changes, Refusal> {
     check_object_key(&put.object.key)?;
     check_metadata(put.metadata)?;
+    check_attributes(put.attributes)?;
     check_body(put.body)?;
     let version = put.body.version;
-    let answer = Answer::Put { etag: put.etag, version };
     match &rows.used {
         None => {}
         // STATE-6: it was decided before.
-        Some(VersionUse::Object(object)) if object == put.object => return Ok(Changes::answer(answer)),
-        Some(VersionUse::Reclaimable { .. } | VersionUse::Past { .. }) => return Ok(Changes::answer(answer)),
+        Some(used @ (VersionUse::Object(object) | VersionUse::Version { object, .. })) if object == put.object => {
+            return Ok(Changes::answer(placed_before(put.etag, version, used)));
+        }
+        Some(used @ (VersionUse::Reclaimable { .. } | VersionUse::Past { .. })) => {
+            return Ok(Changes::answer(placed_before(put.etag, version, used)));
+        }
         Some(VersionUse::Void { .. }) => return Err(Refusal::Expired), // SWEEP-1
-        Some(VersionUse::Object(_) | VersionUse::Upload(_) | VersionUse::Part { .. } | VersionUse::Recoded { .. }) => {
+        Some(
+            VersionUse::Object(_)
+            | VersionUse::Version { .. }
+            | VersionUse::Upload(_)
+            | VersionUse::Part { .. }
+            | VersionUse::Recoded { .. },
+        ) => {
             return Err(Refusal::Invalid("the version is used for something else".to_string()));
         }
     }
-    if rows.bucket.is_none() {
-        return Err(Refusal::NoSuchBucket);
-    }
+    let bucket = rows.key.bucket.as_ref().ok_or(Refusal::NoSuchBucket)?;
     check_expiry(put.body, put.expires, moment)?; // SWEEP-1
-    check_condition(rows.current.as_ref().map(|current| current.row.etag), put.condition)?;
-    let mut changes = Changes::answer(answer);
-    if let Some(current) = &rows.current {
-        retire_current(&mut changes, put.object, current, moment);
-    }
+    check_write(rows.key.etag(), put.condition)?;
+    let mut changes = Changes::answer(placed(bucket, put.etag, version, moment));
     let row = VersionRow {
         version,
         decided: moment.index,
@@ -83,8 +90,9 @@ pub fn decide(rows: &PutRows, put: &Put<'_>, moment: Moment) -> Result<Changes, 
         modified: moment.time,
         metadata: put.metadata.clone(),
         content: Content::Single { body: put.body.clone(), expires: put.expires },
+        is_null: false,
+        attributes: lock::complete(bucket, put.attributes, moment)?,
     };
-    changes.rows.push(Change::PutVersion(put.object.clone(), Box::new(row)));
-    changes.rows.push(Change::PutUse(version, VersionUse::Object(put.object.clone())));
+    place(&mut changes, put.object, bucket, &rows.key, row, moment)?;
     Ok(changes)
 }

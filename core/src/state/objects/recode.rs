@@ -52,7 +52,13 @@ pub fn decide(recoding: &Recoding<'_>, moment: Moment) -> Result<Option<Changes>
         Some(VersionUse::Void { .. } | VersionUse::Past { .. } | VersionUse::Reclaimable { .. }) => {
             return Err(Refusal::Expired);
         }
-        Some(VersionUse::Object(_) | VersionUse::Upload(_) | VersionUse::Part { .. } | VersionUse::Recoded { .. }) => {
+        Some(
+            VersionUse::Object(_)
+            | VersionUse::Version { .. }
+            | VersionUse::Upload(_)
+            | VersionUse::Part { .. }
+            | VersionUse::Recoded { .. },
+        ) => {
             return Err(Refusal::Invalid("the version is used for something else".to_string()));
         }
     }

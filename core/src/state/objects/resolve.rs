@@ -24,6 +24,7 @@ pub fn decide(versions: &[(VersionId, WallTime, Option<VersionUse>)], moment: Mo
             // OBJ-1: what waits in the queue was decided too. Its shards go by that way only, for a reader may hold them.
             Some(
                 VersionUse::Object(_)
+                | VersionUse::Version { .. }
                 | VersionUse::Upload(_)
                 | VersionUse::Part { .. }
                 | VersionUse::Recoded { .. }
@@ -59,6 +60,7 @@ pub fn decide_reclaimed(versions: &[(VersionId, Option<VersionUse>)], moment: Mo
             | Some(
                 VersionUse::Reclaimable { .. }
                 | VersionUse::Object(_)
+                | VersionUse::Version { .. }
                 | VersionUse::Upload(_)
                 | VersionUse::Part { .. }
                 | VersionUse::Recoded { .. }

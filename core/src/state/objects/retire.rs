@@ -28,8 +28,8 @@ pub const MEMORY_ENTRIES: u64 = 1 << 16;
 /// Past versions that [`forget`] is handed at most at a time.
 pub const FORGET_MAX: usize = 256;
 
-/// Gives up the current version of an object, with its parts.
-pub(super) fn retire_current(changes: &mut Changes, object: &ObjectName, current: &Current, moment: Moment) {
+/// Gives up a version of an object, with its parts.
+pub(super) fn retire_version(changes: &mut Changes, object: &ObjectName, current: &Current, moment: Moment) {
     let row = &current.row;
     changes.rows.push(Change::RemoveVersion(object.clone(), row.decided));
     match &row.content {
@@ -46,6 +46,7 @@ pub(super) fn retire_current(changes: &mut Changes, object: &ObjectName, current
             }
             retire_id(changes, row.version, WallTime(0), moment);
         }
+        Content::Marker => retire_id(changes, row.version, WallTime(0), moment),
     }
 }
 

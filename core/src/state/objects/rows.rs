@@ -3,6 +3,9 @@
 //! These are the records of every metadata home: values of the ordered map in anchor, columns of tables elsewhere. A row
 //! does not repeat what names it. Not here: rules, and keys.
 
+use super::super::attributes::{
+    Acl, Attributes, DocumentKind, LockSettings, Ownership, PublicBlock, VersionName, Versioning,
+};
 use super::super::command::{Answer, Body, ETag, Md5, Metadata, ObjectName};
 use crate::types::{DriveId, LogIndex, TenantId, VersionId, WallTime};
 use alloc::boxed::Box;
@@ -14,10 +17,37 @@ use serde::{Deserialize, Serialize};
 use super::super::command::BucketName;
 
 /// A bucket, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketRow {
     /// Replicated time of its creation.
     pub created: WallTime,
+    /// Whether it keeps versions.
+    pub versioning: Versioning,
+    /// Object lock, if it was made with it or got it later.
+    pub lock: Option<LockSettings>,
+    /// Its owner and its access list.
+    pub acl: Acl,
+    /// Whether access lists count; none is as [`Ownership::ObjectWriter`].
+    pub ownership: Option<Ownership>,
+    /// What shields it, if that was said.
+    pub block: Option<PublicBlock>,
+    /// Which documents there are about it, in the order of their kinds.
+    pub documents: Vec<DocumentKind>,
+}
+
+/// A document about a bucket, by the bucket's name and the kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentRow {
+    /// As the door wrote it.
+    pub text: String,
+}
+
+/// Where the null version of an object is, by the object's name. There is one for each null version that has, or had, a
+/// newer one over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NullRow {
+    /// The command that decided it.
+    pub decided: LogIndex,
 }
 
 /// Where the bytes of an object are.
@@ -36,6 +66,8 @@ pub enum Content {
         /// How many rows there are.
         count: u32,
     },
+    /// None: the version says that the object was deleted.
+    Marker,
 }
 
 /// A version of an object, by the object's name and the index that decided it.
@@ -55,6 +87,24 @@ pub struct VersionRow {
     pub metadata: Metadata,
     /// The bytes.
     pub content: Content,
+    /// Whether its name is `null`.
+    pub is_null: bool,
+    /// What else it has.
+    pub attributes: Attributes,
+}
+
+impl VersionRow {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> VersionName {
+        if self.is_null { VersionName::Null } else { VersionName::Id { decided: self.decided, version: self.version } }
+    }
+
+    /// Whether it is a delete marker.
+    #[must_use]
+    pub fn is_marker(&self) -> bool {
+        matches!(self.content, Content::Marker)
+    }
 }
 
 /// An upload in progress, by the object's name and the upload's id.
@@ -64,6 +114,8 @@ pub struct UploadRow {
     pub created: WallTime,
     /// What the client said when it began.
     pub metadata: Metadata,
+    /// What else the object shall have.
+    pub attributes: Attributes,
 }
 
 /// A part, by its upload and number: of an upload in progress, or of the object that the upload became.
@@ -103,7 +155,7 @@ pub struct ReclaimRow {
 /// unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VersionUse {
-    /// The current version of an object.
+    /// The newest version of an object, and its null version.
     Object(ObjectName),
     /// An upload in progress.
     Upload(ObjectName),
@@ -136,6 +188,15 @@ pub enum VersionUse {
         /// That version.
         of: VersionId,
     },
+    /// A version of an object, wherever in the order it is.
+    Version {
+        /// Which object.
+        object: ObjectName,
+        /// The command that decided it.
+        decided: LogIndex,
+        /// Whether its name is `null`.
+        is_null: bool,
+    },
 }
 
 /// A past or void version, by the time until which it is remembered, and its id.
@@ -145,7 +206,7 @@ pub struct PastRow {
     pub until_index: LogIndex,
 }
 
-/// The current version of an object, with the rows of its parts when an upload made it.
+/// A version of an object, with the rows of its parts when an upload made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
     /// The version.
@@ -154,11 +215,36 @@ pub struct Current {
     pub parts: Vec<(u16, PartRow)>,
 }
 
+/// The rows that every change to an object's versions is decided over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRows {
+    /// The bucket.
+    pub bucket: Option<BucketRow>,
+    /// The newest version of the object, which may be a delete marker.
+    pub current: Option<Current>,
+    /// The null version, where that is another one.
+    pub null: Option<Current>,
+}
+
+impl KeyRows {
+    /// The newest version, unless it says that there is no object.
+    #[must_use]
+    pub fn live(&self) -> Option<&VersionRow> {
+        self.current.as_ref().map(|current| &current.row).filter(|row| !row.is_marker())
+    }
+
+    /// Entity tag of the object as readers see it.
+    #[must_use]
+    pub fn etag(&self) -> Option<ETag> {
+        self.live().map(|row| row.etag)
+    }
+}
+
 /// One row written or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Writes a bucket.
-    PutBucket(BucketName, BucketRow),
+    PutBucket(BucketName, Box<BucketRow>),
     /// Removes a bucket.
     RemoveBucket(BucketName),
     /// Writes a version of an object.
@@ -189,6 +275,14 @@ pub enum Change {
     PutLeaving(VersionId, DriveId, QueuePlace),
     /// The drive owes them no more.
     RemoveLeaving(VersionId, DriveId),
+    /// Notes where the null version of an object is.
+    PutNull(ObjectName, NullRow),
+    /// The object has no null version any more.
+    RemoveNull(ObjectName),
+    /// Writes a document about a bucket.
+    PutDocument(BucketName, DocumentKind, DocumentRow),
+    /// Removes a document about a bucket.
+    RemoveDocument(BucketName, DocumentKind),
 }
 
 /// What a decision does, to be written in one atomic step, in this order.

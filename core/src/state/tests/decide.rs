@@ -2,7 +2,7 @@
 
 use super::super::objects::rows::*;
 use super::super::objects::{bucket as buckets, delete as deletes, multipart, put as puts, retire};
-use super::decide_upload::part;
+use super::decide_upload::{part, upload_row};
 use super::*;
 use alloc::boxed::Box;
 
@@ -15,11 +15,20 @@ pub(super) fn current(version: u128, body: Body, tag: u8) -> Current {
         modified: WallTime(1),
         metadata: Metadata::default(),
         content: Content::Single { body, expires: WallTime(50) },
+        is_null: true,
+        attributes: Attributes::default(),
     };
     Current { row, parts: vec![] }
 }
 
-const BUCKET: Option<BucketRow> = Some(BucketRow { created: WallTime(1) });
+fn a_bucket() -> Option<BucketRow> {
+    Some(BucketRow::new(WallTime(1)))
+}
+
+/// The rows of a key in a bucket that never kept versions.
+pub(super) fn key_rows(current: Option<Current>) -> KeyRows {
+    KeyRows { bucket: a_bucket(), current, null: None }
+}
 
 #[test]
 fn bucket_names_follow_the_rules_of_s3() {
@@ -73,19 +82,25 @@ fn object_keys_have_1_to_1024_bytes() {
 #[test]
 fn buckets_are_created_once_and_deleted_when_empty() {
     let name = bucket("bkt");
-    let made = buckets::decide_create(None, &name, moment(9, 4)).expect("it is new");
-    assert_eq!(made.rows, [Change::PutBucket(name.clone(), BucketRow { created: WallTime(9) })]);
-    assert_eq!(buckets::decide_create(BUCKET, &name, moment(9, 4)), Err(Refusal::BucketExists));
-    assert!(matches!(buckets::decide_create(None, &bucket("x"), moment(9, 4)), Err(Refusal::Invalid(_))));
+    let options = BucketOptions { acl: Acl::private(""), ..BucketOptions::default() };
+    let made = buckets::decide_create(None, &name, &options, moment(9, 4)).expect("it is new");
+    assert_eq!(made.rows, [Change::PutBucket(name.clone(), Box::new(BucketRow::new(WallTime(9))))]);
+    let create = |row, name: &BucketName, owner: &str| {
+        let acl = Acl::private(owner);
+        buckets::decide_create(row, name, &BucketOptions { acl, ..BucketOptions::default() }, moment(9, 4))
+    };
+    assert_eq!(create(a_bucket(), &name, ""), Err(Refusal::BucketExists));
+    assert_eq!(create(a_bucket(), &name, "other"), Err(Refusal::BucketTaken));
+    assert!(matches!(create(None, &bucket("x"), ""), Err(Refusal::Invalid(_))));
 
     for (row, has_objects, has_uploads, expected) in [
         (None, false, false, Some(Refusal::NoSuchBucket)),
-        (BUCKET, true, false, Some(Refusal::BucketNotEmpty)),
-        (BUCKET, false, true, Some(Refusal::BucketNotEmpty)),
-        (BUCKET, false, false, None),
+        (a_bucket(), true, false, Some(Refusal::BucketNotEmpty)),
+        (a_bucket(), false, true, Some(Refusal::BucketNotEmpty)),
+        (a_bucket(), false, false, None),
     ] {
         let rows = buckets::DeleteRows { bucket: row, has_objects, has_uploads };
-        let decided = buckets::decide_delete(rows, &name);
+        let decided = buckets::decide_delete(&rows, &name);
         match expected {
             Some(refusal) => assert_eq!(decided, Err(refusal)),
             None => assert_eq!(decided.expect("it is empty").rows, [Change::RemoveBucket(name.clone())]),
@@ -119,15 +134,25 @@ fn conditions_are_checked_against_the_current_version() {
             body: &striped(8, 1),
             etag: etag(3),
             metadata: &Metadata::default(),
+            attributes: &Attributes::default(),
             condition,
             expires: WallTime(99),
         };
-        let rows = puts::PutRows { bucket: BUCKET, current: current.clone(), used: None };
-        assert_eq!(puts::decide(&rows, &put, moment(9, 4)).map(drop), expected, "put {has:?} {condition:?}");
-        let rows = deletes::DeleteRows { bucket: BUCKET, current: current.clone() };
-        assert_eq!(deletes::decide(&rows, &name, condition, moment(9, 4)).map(drop), expected, "delete");
-        let upload = Some(UploadRow { created: WallTime(1), metadata: Metadata::default() });
-        let rows = multipart::CompleteRows { upload, current, parts: vec![(1, part(5, 1, 6))] };
+        let rows = key_rows(current);
+        assert_eq!(deletes::decide_unversioned(&rows, &name, condition, moment(9, 4)).map(drop), expected, "delete");
+        // What a write that makes a version hears when it wants an object and there is none.
+        let expected = match has {
+            None => expected.map_err(|_| Refusal::NoSuchKey),
+            Some(_) => expected,
+        };
+        let put_rows = puts::PutRows { key: rows.clone(), used: None };
+        assert_eq!(puts::decide(&put_rows, &put, moment(9, 4)).map(drop), expected, "put {has:?} {condition:?}");
+        let rows = multipart::CompleteRows {
+            upload: Some(upload_row(Metadata::default())),
+            key: rows,
+            made: None,
+            parts: vec![(1, part(5, 1, 6))],
+        };
         let complete = multipart::Complete {
             object: &name,
             upload: VersionId(4),
@@ -146,10 +171,11 @@ fn put_8(body: &Body, used: Option<VersionUse>, current: Option<Current>, expire
         body,
         etag: etag(3),
         metadata: &Metadata::default(),
+        attributes: &Attributes::default(),
         condition: ObjectCondition::Any,
         expires: WallTime(expires),
     };
-    puts::decide(&puts::PutRows { bucket: BUCKET, current, used }, &put, moment(60, 4))
+    puts::decide(&puts::PutRows { key: key_rows(current), used }, &put, moment(60, 4))
 }
 
 #[test]
@@ -166,6 +192,8 @@ fn a_put_writes_its_version_and_owes_the_replaced_shards_to_the_queue() {
         modified: WallTime(60),
         metadata: Metadata::default(),
         content: Content::Single { body: striped(8, 5), expires: WallTime(60) },
+        is_null: true,
+        attributes: Attributes::default(),
     };
     assert_eq!(
         changes.rows,
@@ -243,10 +271,11 @@ fn what_a_row_cannot_hold_is_invalid() {
             body: &body,
             etag: etag(3),
             metadata: &metadata,
+            attributes: &Attributes::default(),
             condition: ObjectCondition::Any,
             expires: WallTime(99),
         };
-        let rows = puts::PutRows { bucket: BUCKET, current: None, used: None };
+        let rows = puts::PutRows { key: key_rows(None), used: None };
         let decided = puts::decide(&rows, &put, moment(9, 4));
         assert_eq!(decided.is_ok(), good, "case {at}");
         assert!(good || matches!(decided, Err(Refusal::Invalid(_))), "case {at}");

@@ -2,7 +2,7 @@
 
 use super::super::objects::rows::*;
 use super::super::objects::{multipart, resolve as resolves, retire};
-use super::decide::current;
+use super::decide::{current, key_rows};
 use super::*;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -17,6 +17,10 @@ pub(super) fn part(version: u128, size: u64, tag: u8) -> PartRow {
     }
 }
 
+pub(super) fn upload_row(metadata: Metadata) -> UploadRow {
+    UploadRow { created: WallTime(1), metadata, attributes: Attributes::default() }
+}
+
 /// Completes upload 4, which has parts 1 (5 MiB, tag 1), 2 (5 MiB, tag 2), 3 (1 byte, tag 3), with `listed`.
 fn complete_4(listed: &[(u16, ETag)], open: bool, current: Option<Current>) -> Result<Changes, Refusal> {
     let parts = vec![(1, part(11, 5 << 20, 1)), (2, part(12, 5 << 20, 2)), (3, part(13, 1, 3))];
@@ -26,7 +30,7 @@ fn complete_4(listed: &[(u16, ETag)], open: bool, current: Option<Current>) -> R
         user: texts(&[("a", "begin"), ("b", "begin")]),
         ..Metadata::default()
     };
-    let upload = open.then_some(UploadRow { created: WallTime(1), metadata: begin });
+    let upload = open.then_some(upload_row(begin));
     let end = Metadata {
         content_type: Some(String::from("end")),
         user: texts(&[("b", "end")]),
@@ -40,7 +44,9 @@ fn complete_4(listed: &[(u16, ETag)], open: bool, current: Option<Current>) -> R
         metadata: &end,
         condition: ObjectCondition::Any,
     };
-    multipart::decide_complete(&multipart::CompleteRows { upload, current, parts }, &complete, moment(60, 9))
+    let made = current.clone().map(|made| (made, VersionUse::Object(object("k"))));
+    let rows = multipart::CompleteRows { upload, key: key_rows(current), made, parts };
+    multipart::decide_complete(&rows, &complete, moment(60, 9))
 }
 
 #[test]
@@ -82,8 +88,8 @@ fn every_part_but_the_last_has_5_mib() {
         let parts: Vec<(u16, PartRow)> =
             (1..).zip(&sizes).map(|(number, size)| (number, part(u128::from(number), *size, 1))).collect();
         let listed: Vec<(u16, ETag)> = parts.iter().map(|(number, _)| (*number, etag(1))).collect();
-        let upload = Some(UploadRow { created: WallTime(1), metadata: Metadata::default() });
-        let rows = multipart::CompleteRows { upload, current: None, parts };
+        let upload = Some(upload_row(Metadata::default()));
+        let rows = multipart::CompleteRows { upload, key: key_rows(None), made: None, parts };
         let complete = multipart::Complete {
             object: &object("k"),
             upload: VersionId(4),
@@ -116,6 +122,8 @@ fn a_completion_moves_no_part_and_owes_unlisted_ones_to_the_queue() {
             ..Metadata::default()
         },
         content: Content::Parts { count: 2 },
+        is_null: true,
+        attributes: Attributes::default(),
     };
     assert_eq!(
         changes.rows,
@@ -185,7 +193,7 @@ fn a_void_version_never_becomes_a_part() {
         metadata: &Metadata::default(),
         expires: WallTime(99),
     };
-    let upload = Some(UploadRow { created: WallTime(1), metadata: Metadata::default() });
+    let upload = Some(upload_row(Metadata::default()));
     let rows = multipart::PutPartRows { upload, replaced: None, used: void() };
     assert_eq!(multipart::decide_part(&rows, &part, moment(60, 4)), Err(Refusal::Expired));
 }

@@ -90,7 +90,7 @@ fn pages() {
         assert_eq!(lines(&listing), expected, "{prefix:?} {delimiter:?} {start_after:?} {limit}");
     }
     let listing = page(&replica, &list("c", "", "", 1));
-    let first = Listed { key: "c".to_string(), size: 6, etag: etag(1), modified: WallTime(5) };
+    let first = Listed { key: "c".to_string(), size: 6, etag: etag(1), modified: WallTime(5), owner: None };
     assert_eq!(listing.objects, [first]);
     let question = Query::List {
         bucket: bucket("other"),

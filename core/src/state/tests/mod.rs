@@ -6,6 +6,7 @@
 //! - `replica`: what makes replicas identical: batches, repeats, snapshots, damage.
 //! - `session`, `repeat`: exactly-once, and repeats without a session.
 //! - `recode`: bodies that are cut anew.
+//! - `versions`: buckets that keep versions, against a model of their own.
 //! - `golden`: the bytes of commands, rows and snapshots.
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -23,6 +24,7 @@ mod recode;
 mod repeat;
 mod replica;
 mod session;
+mod versions;
 
 use super::*;
 use crate::planted::Planted;
@@ -96,7 +98,7 @@ impl Replica {
 
     /// The current version of an object of `bkt`.
     fn version(&self, key: &str) -> Option<VersionId> {
-        match self.query(&Query::Object { object: object(key) }) {
+        match self.query(&Query::Object { object: object(key), version: None }) {
             QueryAnswer::Object(object) => Some(object.version),
             QueryAnswer::Refused(Refusal::NoSuchKey | Refusal::NoSuchBucket) => None,
             other => panic!("not an object: {other:?}"),

@@ -136,7 +136,13 @@ impl Model {
             ObjectOperation::Relocate { .. }
             | ObjectOperation::Recode { .. }
             | ObjectOperation::ResolveOn { .. }
-            | ObjectOperation::ReclaimedAt { .. } => unreachable!("these have tests of their own"),
+            | ObjectOperation::ReclaimedAt { .. }
+            | ObjectOperation::CreateBucketWith { .. }
+            | ObjectOperation::ConfigureBucket { .. }
+            | ObjectOperation::PutVersion { .. }
+            | ObjectOperation::Remove { .. }
+            | ObjectOperation::CreateUploadWith { .. }
+            | ObjectOperation::Amend { .. } => unreachable!("these have tests of their own"),
             ObjectOperation::CreateBucket { .. } if self.bucket => refused(Refusal::BucketExists),
             ObjectOperation::CreateBucket { .. } => {
                 self.bucket = true;
@@ -163,7 +169,8 @@ impl Model {
                     return refused(Refusal::Expired);
                 }
                 if !self.holds(key, *condition) {
-                    return refused(Refusal::ConditionFailed);
+                    let is_there = self.objects.contains_key(&key) || *condition == ObjectCondition::Absent;
+                    return refused(if is_there { Refusal::ConditionFailed } else { Refusal::NoSuchKey });
                 }
                 self.decided.insert(version, (striped, KEYS[key].to_string()));
                 let (etag, modified, bodies) = (*etag, self.time, vec![body.clone()]);
@@ -352,7 +359,7 @@ fn check_answer(expected: &Expected, answer: &Answer) {
 
 fn check_state(model: &Model, replica: &Replica) {
     for (at, key) in KEYS.iter().enumerate() {
-        match (replica.query(&Query::Object { object: object(key) }), model.objects.get(&at)) {
+        match (replica.query(&Query::Object { object: object(key), version: None }), model.objects.get(&at)) {
             (QueryAnswer::Object(have), Some(want)) => {
                 assert_eq!((have.version.0, have.etag, have.modified.0), (want.version, want.etag, want.modified));
                 assert_eq!(have.bodies, want.bodies);

@@ -28,7 +28,7 @@ fn bodies(replica: &Replica) -> Vec<u128> {
 }
 
 fn opened(replica: &Replica, key: &str) -> Object {
-    match replica.query(&Query::Object { object: object(key) }) {
+    match replica.query(&Query::Object { object: object(key), version: None }) {
         QueryAnswer::Object(object) => object,
         other => panic!("not an object: {other:?}"),
     }
@@ -127,4 +127,33 @@ fn what_is_not_as_the_recoder_read_it_stays() {
     assert_eq!(replica.object(21, recode(1, wide(3, 9), 90)), Answer::Done);
     assert_eq!(replica.object(22, recode(1, wide(4, 9), 90)), refused(Refusal::NoSuchKey), "another was first");
     assert_eq!(opened(&replica, "a").bodies, [wide(3, 9)]);
+}
+
+#[test]
+fn a_version_under_another_one_is_cut_anew_as_well() {
+    let mut replica = Replica::with_bucket();
+    replica.object(1, put("a", striped(1, 9), 1, 50));
+    let setting = BucketSetting::Versioning { enabled: true };
+    replica.object(2, ObjectOperation::ConfigureBucket { bucket: bucket("bkt"), setting });
+    replica.object(3, put("a", striped(2, 9), 2, 50));
+    replica.object(4, put("a", striped(3, 9), 3, 50));
+    for (old, new) in [(1, 11), (2, 12), (3, 13)] {
+        assert_eq!(replica.object(5, recode(old, wide(new, 9), 90)), Answer::Done);
+        assert_eq!(body_of(&replica, old), Some(wide(new, 9)));
+    }
+    assert_eq!(bodies(&replica), [11, 12, 13]);
+    assert_eq!(reclaim_all(&mut replica, 6).len(), 9, "each old shard by itself");
+    for (old, new) in [(11, 21), (12, 22)] {
+        assert_eq!(replica.object(7, recode(old, striped(new, 9), 90)), Answer::Done, "and once more");
+    }
+    let version = Some(VersionName::Null);
+    let condition = DeleteCondition::NONE;
+    let removal = Removal { version, marker: VersionId(0), condition, bypass: false };
+    assert!(matches!(
+        replica.object(8, ObjectOperation::Remove { object: object("a"), removal }),
+        Answer::Deleted { marker: false, .. }
+    ));
+    assert_eq!((bodies(&replica), body_of(&replica, 1)), (vec![13, 22], None));
+    let owed: Vec<u128> = reclaim_all(&mut replica, 9).into_iter().map(|(version, _)| version).collect();
+    assert_eq!(owed, [11, 12, 21]);
 }

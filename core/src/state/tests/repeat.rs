@@ -140,7 +140,7 @@ fn parts_are_resolved_through_the_whole_life_of_an_upload() {
     assert_eq!(fates(&mut replica), [Fate::Committed, Fate::Committed, Fate::Committed]);
     assert_eq!(replica.reclaimable(), [VersionId(3)]);
     assert_eq!(replica.object(4, complete("k", 70, &[(1, 1), (2, 2)])), answer, "a repeat");
-    match replica.query(&Query::Object { object: object("k") }) {
+    match replica.query(&Query::Object { object: object("k"), version: None }) {
         QueryAnswer::Object(object) => assert_eq!(object.bodies, [striped(1, mib5), striped(2, 1)]),
         other => panic!("{other:?}"),
     }
@@ -201,13 +201,13 @@ fn buckets_of_one_name_prefix_and_of_tenants_are_apart() {
     assert_eq!(replica.object(8, put("k", inline(1), 1, 0)), placed(1, 1));
     for name in [bucket("bkt-x"), other.clone()] {
         assert_eq!(
-            replica.query(&Query::Bucket { bucket: name.clone() }),
-            QueryAnswer::Bucket { created: WallTime(7) }
+            replica.query(&Query::Bucket { bucket: name.clone(), documents: vec![] }),
+            QueryAnswer::Bucket { row: BucketRow::new(WallTime(7)), documents: vec![] }
         );
         assert_eq!(replica.object(8, ObjectOperation::DeleteBucket { bucket: name }), DONE, "it is empty");
     }
     let buckets = replica.query(&Query::Buckets { tenant: TenantId::DEFAULT });
-    assert_eq!(buckets, QueryAnswer::Buckets(vec![("bkt".to_string(), WallTime(0))]));
+    assert_eq!(buckets, QueryAnswer::Buckets(vec![("bkt".to_string(), BucketRow::new(WallTime(0)))]));
     assert_eq!(replica.query(&Query::Buckets { tenant: TenantId(2) }), QueryAnswer::Buckets(vec![]));
 }
 

@@ -206,13 +206,13 @@ fn questions() -> Vec<Query> {
     let mut questions = vec![
         Query::Key { key: Bytes::from_static(b"key") },
         Query::Keys { prefix: Bytes::new(), start_after: Bytes::new(), limit: 9, bytes_max: usize::MAX },
-        Query::Bucket { bucket: bucket("bkt") },
+        Query::Bucket { bucket: bucket("bkt"), documents: vec![] },
         Query::Buckets { tenant: TenantId::DEFAULT },
         Query::Parts { object: object("c"), upload: VersionId(71), after: 0, limit: 9 },
         Query::Uploads { bucket: bucket("bkt"), prefix: "".to_string(), limit: 9 },
         Query::Reclaimable { after: None, limit: 9 },
     ];
-    questions.extend(["a", "b"].map(|key| Query::Object { object: object(key) }));
+    questions.extend(["a", "b"].map(|key| Query::Object { object: object(key), version: None }));
     questions.extend(["", "/"].map(|delimiter| Query::List {
         bucket: bucket("bkt"),
         prefix: "".to_string(),
@@ -371,7 +371,7 @@ fn replicated_time_never_goes_back() {
     let mut replica = Replica::with_bucket();
     replica.object(500, put("a", inline(1), 1, 0));
     replica.object(100, put("b", inline(2), 1, 0));
-    match replica.query(&Query::Object { object: object("b") }) {
+    match replica.query(&Query::Object { object: object("b"), version: None }) {
         QueryAnswer::Object(object) => assert_eq!(object.modified, WallTime(500)),
         other => panic!("{other:?}"),
     }

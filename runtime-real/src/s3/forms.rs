@@ -1,0 +1,82 @@
+//! Uploads by an HTML form: its fields become the headers of a put.
+//!
+//! `s3s` verifies the signature of the form's policy and holds the fields against its conditions. A form without a policy is
+//! an anonymous put, which passes where the bucket lets everybody write.
+//!
+//! Source: AWS, "Browser-based uploads using POST".
+
+use super::error::coded;
+use super::gateway::{Gateway, Outcome};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use s3s::dto::*;
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
+
+/// The headers that a put with these fields would have.
+fn headers(input: &PostObjectInput) -> S3Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let mut set = |name: &'static str, value: Option<String>| -> S3Result<()> {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+                coded(S3ErrorCode::InvalidArgument, format!("The field {name} is not the value of a header."))
+            })?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(())
+    };
+    set("content-type", input.content_type.as_ref().map(ToString::to_string))?;
+    set("cache-control", input.cache_control.clone())?;
+    set("content-disposition", input.content_disposition.clone())?;
+    set("content-encoding", input.content_encoding.clone())?;
+    set("content-language", input.content_language.clone())?;
+    set("x-amz-acl", input.acl.as_ref().map(|acl| acl.as_str().to_owned()))?;
+    set("x-amz-tagging", input.tagging.as_deref().map(tagging).transpose()?)?;
+    set("x-amz-website-redirect-location", input.website_redirect_location.clone())?;
+    set("content-md5", input.content_md5.clone())?;
+    set("x-amz-checksum-crc32", input.checksum_crc32.clone())?;
+    set("x-amz-checksum-crc32c", input.checksum_crc32c.clone())?;
+    set("x-amz-checksum-crc64nvme", input.checksum_crc64nvme.clone())?;
+    set("x-amz-checksum-sha1", input.checksum_sha1.clone())?;
+    set("x-amz-checksum-sha256", input.checksum_sha256.clone())?;
+    Ok(headers)
+}
+
+/// A form has its tags as XML, a header as a query string.
+fn tagging(text: &str) -> S3Result<String> {
+    if !text.trim_start().starts_with('<') {
+        return Ok(text.to_owned());
+    }
+    let malformed = |_| coded(S3ErrorCode::MalformedXML, "The tags of the form are not well-formed.");
+    let mut reader = s3s::xml::Deserializer::new(text.as_bytes());
+    let set: Tagging = s3s::xml::Deserialize::deserialize(&mut reader).map_err(malformed)?;
+    let tags = super::tags::of_set(set.tag_set)?;
+    serde_urlencoded::to_string(tags).map_err(s3s::S3Error::internal_error)
+}
+
+impl Gateway {
+    pub(super) async fn object_post(&self, req: S3Request<PostObjectInput>) -> Outcome<PostObjectOutput> {
+        let headers = headers(&req.input)?;
+        let PostObjectInput { bucket, key, body, content_length, metadata, .. } = req.input;
+        let mut input = PutObjectInput::builder();
+        input.set_bucket(bucket);
+        input.set_key(key);
+        input.set_body(body);
+        // An empty file has no length there.
+        input.set_content_length(Some(content_length.unwrap_or(0)));
+        input.set_metadata(metadata);
+        let put = S3Request {
+            input: input.build().map_err(S3Error::internal_error)?,
+            headers,
+            method: req.method,
+            uri: req.uri,
+            extensions: req.extensions,
+            credentials: req.credentials,
+            region: req.region,
+            service: req.service,
+            trailing_headers: req.trailing_headers,
+        };
+        let stored = self.object_put(put).await?.output;
+        // What else the form wants to hear is `s3s`'s to write.
+        let output = PostObjectOutput { e_tag: stored.e_tag, version_id: stored.version_id, ..Default::default() };
+        Ok(S3Response::new(output))
+    }
+}
