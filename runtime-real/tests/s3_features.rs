@@ -271,6 +271,68 @@ async fn policies_open_and_shut() {
     assert_eq!(get(&doors, "shut/k", None).await.body, b"y");
 }
 
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |group: u32, at: u32| char::from(ALPHABET[(group >> (18 - 6 * at) & 63) as usize]);
+    let group = |chunk: &[u8]| {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let digits = (0..4).map(|at| if at as usize <= chunk.len() { digit(group, at) } else { '=' });
+        digits.collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forms_put_what_their_policy_allows() {
+    let doors = doors().await;
+    bucket(&doors).await;
+    let signer = Signer::new("POST", "/bucket");
+    let (date, scope) = (signer.date(), signer.scope());
+    let expires = time::OffsetDateTime::now_utc() + time::Duration::hours(1);
+    let expires = expires.format(&time::format_description::well_known::Rfc3339).expect("it is a time of this century");
+    let policy = format!(
+        "{{\"expiration\":\"{expires}\",\"conditions\":[{{\"bucket\":\"bucket\"}},[\"starts-with\",\"$key\",\"user/\"],\
+         [\"starts-with\",\"$Content-Type\",\"\"],[\"starts-with\",\"$x-amz-object-lock-legal-hold\",\"\"],\
+         {{\"x-amz-credential\":\"AKIDTEST/{scope}\"}},\
+         {{\"x-amz-algorithm\":\"AWS4-HMAC-SHA256\"}},{{\"x-amz-date\":\"{date}\"}},[\"content-length-range\",1,100]]}}"
+    );
+    let policy = base64(policy.as_bytes());
+    let signature = support::hex(&support::hmac_sha256(&signer.key(), &policy));
+    let form = |key: &str, signature: &str, more: &[(&str, &str)]| {
+        let credential = format!("AKIDTEST/{scope}");
+        let mut fields = vec![
+            ("key", key),
+            ("Content-Type", "text/plain"),
+            ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
+            ("x-amz-credential", &credential),
+            ("x-amz-date", &date),
+            ("policy", &policy),
+            ("x-amz-signature", signature),
+        ];
+        fields.extend(more);
+        let field = |(name, value): &(&str, &str)| {
+            format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let head: String = fields.iter().map(field).collect();
+        let file = "--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nhello\r\n--xyz--\r\n";
+        let body = head + file;
+        let headers = vec![("content-type".to_owned(), "multipart/form-data; boundary=xyz".to_owned())];
+        let address = doors.address;
+        async move { send(address, "POST", "/bucket", &headers, body.as_bytes()).await }
+    };
+    ok(form("user/k", &signature, &[])).await;
+    let got = get(&doors, "user/k", None).await;
+    assert_eq!((got.body.as_slice(), got.header("content-type")), (&b"hello"[..], Some("text/plain")));
+    for (key, signature) in [("other/k", signature.as_str()), ("user/j", &"0".repeat(64))] {
+        let answer = form(key, signature, &[]).await;
+        assert!([400, 403].contains(&answer.status), "{} {}", answer.status, answer.text());
+        refused(&get(&doors, key, None).await, 404, "NoSuchKey");
+    }
+    let locked = form("user/l", &signature, &[("x-amz-object-lock-legal-hold", "ON")]).await;
+    refused(&locked, 501, "NotImplemented");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn browsers_are_told_what_the_bucket_allows() {
     let doors = doors().await;

@@ -5,7 +5,7 @@
 //! - `S3-11` Whoever may not list a bucket does not learn which keys are in it: what is missing is denied as well.
 
 use super::caller::Caller;
-use super::error::{coded, from_client};
+use super::error::{coded, from_client, from_refusal};
 use super::rights::{self, Right};
 use super::{names, policy_text, wishes};
 use crate::client::{Client, ClientError};
@@ -153,7 +153,7 @@ impl Access {
         let is_plain = guarded.row.ownership == Some(anvil_core::state::Ownership::BucketOwnerEnforced);
         let mut context = context.clone();
         let mut acl: Option<Acl> = None;
-        let mut is_missing = false;
+        let mut missing: Option<Refusal> = None;
         if let Some(key) = key.filter(|_| wants_tags || (by_object && !is_plain)) {
             let version = context.get("s3:versionid").and_then(|ids| ids.first());
             let version = names::version(version.map(String::as_str))?;
@@ -167,22 +167,20 @@ impl Access {
                 }
                 Ok(_) => return Err(super::buckets::unexpected("an object")),
                 Err(ClientError::Refused(
-                    Refusal::NoSuchKey | Refusal::NoSuchVersion | Refusal::DeleteMarker { .. },
-                )) => is_missing = true,
+                    refusal @ (Refusal::NoSuchKey | Refusal::NoSuchVersion | Refusal::DeleteMarker { .. }),
+                )) => missing = Some(refusal),
                 Err(error) => return Err(from_client(error)),
             }
         }
         let asked = Asked { user: who, action: right.action, resource: &resource, context: &context };
-        if is_missing && by_object {
-            // S3-11
+        let allowed = access::is_allowed(&guarded.row, policy, acl.as_ref(), &asked, right.fallback);
+        if let Some(missing) = missing.filter(|_| by_object) {
+            // S3-11. Nor does the operation look again: what came there meanwhile was not judged.
             let bucket_resource = format!("arn:aws:s3:::{bucket}");
             let listing = Asked { action: "s3:ListBucket", resource: &bucket_resource, ..asked };
             let lists = access::is_allowed(&guarded.row, policy, None, &listing, Fallback::Bucket(Permission::Read));
-            if lists {
-                return Ok(());
-            }
+            return Err(if allowed || lists { from_refusal(missing) } else { denied() });
         }
-        let allowed = access::is_allowed(&guarded.row, policy, acl.as_ref(), &asked, right.fallback);
         // The owner can always mend a policy that shuts everybody out.
         let mends = right.action.ends_with("BucketPolicy") && caller.owns_bucket();
         if allowed || mends { Ok(()) } else { Err(denied()) }

@@ -7,6 +7,7 @@
 
 use super::error::coded;
 use super::gateway::{Gateway, Outcome};
+use super::wishes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
@@ -37,6 +38,23 @@ fn headers(input: &PostObjectInput) -> S3Result<HeaderMap> {
     set("x-amz-checksum-crc64nvme", input.checksum_crc64nvme.clone())?;
     set("x-amz-checksum-sha1", input.checksum_sha1.clone())?;
     set("x-amz-checksum-sha256", input.checksum_sha256.clone())?;
+    set("x-amz-storage-class", input.storage_class.as_ref().map(|class| class.as_str().to_owned()))?;
+    set("x-amz-server-side-encryption", input.server_side_encryption.as_ref().map(|kind| kind.as_str().to_owned()))?;
+    set("x-amz-server-side-encryption-customer-algorithm", input.sse_customer_algorithm.clone())?;
+    set("x-amz-server-side-encryption-customer-key", input.sse_customer_key.clone())?;
+    set("x-amz-server-side-encryption-aws-kms-key-id", input.ssekms_key_id.clone())?;
+    let locks = input.object_lock_mode.is_some()
+        || input.object_lock_retain_until_date.is_some()
+        || input.object_lock_legal_hold_status.is_some();
+    let grants = input.grant_full_control.is_some()
+        || input.grant_read.is_some()
+        || input.grant_read_acp.is_some()
+        || input.grant_write_acp.is_some();
+    // S3-6: what would not happen is refused.
+    if locks || grants {
+        return Err(coded(S3ErrorCode::NotImplemented, "Locks and grants in a form are not supported."));
+    }
+    wishes::check(&headers)?;
     Ok(headers)
 }
 

@@ -291,6 +291,12 @@ fn check_query(method: &Method, path: &str, query: &Query) -> Result<(), Denial>
             return deny(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message);
         }
     }
+    // A version is named only where something of it is changed: `s3s` would take the rest for a plain put.
+    let changes = ["acl", "legal-hold", "retention", "tagging"].iter().any(|name| value(query, name).is_some());
+    if *method == Method::PUT && value(query, "versionId").is_some() && !changes {
+        let message = "The parameter \"versionId\" is not supported here.";
+        return deny(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message);
+    }
     // One of the two alone would be a plain put.
     if *method == Method::PUT && value(query, "partNumber").is_some() != value(query, "uploadId").is_some() {
         let message = "An upload of a part needs both partNumber and uploadId.";

@@ -142,6 +142,7 @@ fn an_unknown_subresource_never_becomes_a_plain_write() {
         ("DELETE", "/bucket%2Fkey?policy"),
         ("GET", "/bucket?metadataConfiguration"),
         ("PUT", "/bucket/key?x-amz-meta-color=red"),
+        ("PUT", "/bucket/key?versionId=null"),
     ] {
         assert_eq!(refused(&signed(method, uri, &[], list)), "NotImplemented", "{method} {uri}");
     }
@@ -154,6 +155,7 @@ fn an_unknown_subresource_never_becomes_a_plain_write() {
         ("DELETE", "/bucket/key?versionId=null"),
         ("GET", "/bucket/?list-type=2&prefix=a%2Fb&encoding-type=url"),
         ("PUT", "/bucket?policy"),
+        ("PUT", "/bucket/key?tagging&versionId=null"),
     ] {
         assert!(admit(&signed(method, uri, &[], list), "us-east-1").is_ok(), "{method} {uri}");
     }
