@@ -3,7 +3,7 @@
 use super::*;
 
 fn users() -> Users {
-    let (inbox, _queue) = crossbeam_channel::unbounded();
+    let (inbox, _queue) = crate::mailbox::mailbox();
     let first = Credentials { access_key_id: "first".into(), secret_access_key: "secret".into() };
     Users::new(Client::new(inbox), first, Some(&RootKey([7; 32])))
 }
