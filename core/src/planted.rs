@@ -52,6 +52,8 @@ pub enum Bug {
     ScrubTrustsDamage,
     /// RAFT: a leader takes a forwarded command each time that the network delivers it.
     ForwardTwice,
+    /// RAFT: a lease of reads counts from the answer, and as if all clocks were the same.
+    LeaseIgnoresDrift,
 }
 
 #[cfg(debug_assertions)]
@@ -80,6 +82,7 @@ impl Bug {
         Bug::MixedVersions,
         Bug::ScrubTrustsDamage,
         Bug::ForwardTwice,
+        Bug::LeaseIgnoresDrift,
     ];
 }
 

@@ -79,6 +79,11 @@ pub struct ServeArgs {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
+    /// How far the clock of any node runs fast or slow at most, in percent, such as 0.1. With it leaders answer reads by lease,
+    /// without asking the others. Give it only where it holds on every node: a machine that is suspended, or moved while it
+    /// runs, breaks it, and reads may then be stale. [default: reads do not depend on clocks]
+    #[arg(long, value_name = "PERCENT")]
+    pub clock_drift_max: Option<f64>,
     /// Access key id of S3 clients, instead of the one in the data directory.
     #[arg(
         long,
@@ -141,7 +146,18 @@ impl ServeArgs {
         if self.scrub_rate == 0 {
             anyhow::bail!("--scrub-rate 0 would never read anything; --scrub-days 0 searches only when asked to");
         }
+        self.clock_drift_ppm_max()?;
         self.check_membership()
+    }
+
+    /// The bound of the clocks' drift in millionths, rounded up, if one was given.
+    pub fn clock_drift_ppm_max(&self) -> anyhow::Result<Option<u32>> {
+        let Some(percent) = self.clock_drift_max else { return Ok(None) };
+        if !(0.0..=20.0).contains(&percent) {
+            anyhow::bail!("--clock-drift-max {percent}: the bound is between 0 and 20 percent");
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 200,000")]
+        Ok(Some((percent * 10_000.0).ceil() as u32))
     }
 
     /// Refuses what no cluster can be joined with.
@@ -184,6 +200,17 @@ mod tests {
 
     fn parse(line: &str) -> ServeArgs {
         Cli::try_parse_from(line.split_whitespace()).unwrap().serve
+    }
+
+    #[test]
+    fn a_drift_is_a_small_share() {
+        assert_eq!(parse("anvil").clock_drift_ppm_max().unwrap(), None);
+        assert_eq!(parse("anvil --clock-drift-max 0.05").clock_drift_ppm_max().unwrap(), Some(500));
+        assert_eq!(parse("anvil --clock-drift-max 20").clock_drift_ppm_max().unwrap(), Some(200_000));
+        for wrong in ["21", "-0.1", "NaN"] {
+            let error = parse(&format!("anvil --clock-drift-max={wrong}")).clock_drift_ppm_max().unwrap_err();
+            assert!(error.to_string().contains("between 0 and 20 percent"), "{error}");
+        }
     }
 
     #[test]

@@ -84,6 +84,7 @@ mod tests {
             voters: [1].into_iter().chain(matched.iter().map(|(node, _)| *node)).map(NodeId).collect(),
             outgoing: Vec::new(),
             learners: vec![NodeId(9)],
+            gave_way: 0,
             matched: matched
                 .iter()
                 .map(|(node, index)| (NodeId(*node), LogIndex(*index)))

@@ -45,6 +45,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         network: Some(network),
         scrub: args.scrub(),
         recode_after: args.recode_after(),
+        clock_drift_ppm_max: args.clock_drift_ppm_max()?,
         ..StartOptions::default()
     };
     let started = Arc::clone(&directory);

@@ -35,6 +35,10 @@ pub enum Scenario {
     Spread,
     /// Nodes join and leave while objects are read and written; what they hold finds its place.
     Growth,
+    /// Leaders answer by lease while clocks drift as much as the operator allows, and no read is stale.
+    Leases,
+    /// Drives of leaders stand still, and others lead meanwhile.
+    Stalls,
     /// Everything at once.
     Swarm,
 }
@@ -52,6 +56,8 @@ impl Scenario {
         Scenario::Membership,
         Scenario::Spread,
         Scenario::Growth,
+        Scenario::Leases,
+        Scenario::Stalls,
         Scenario::Swarm,
     ];
 
@@ -68,6 +74,8 @@ impl Scenario {
             Scenario::Membership => "membership",
             Scenario::Spread => "spread",
             Scenario::Growth => "growth",
+            Scenario::Leases => "leases",
+            Scenario::Stalls => "stalls",
             Scenario::Swarm => "swarm",
         }
     }
@@ -92,6 +100,8 @@ impl Scenario {
             Scenario::Membership => membership(&mut plan, &mut chance),
             Scenario::Spread => spread(&mut plan, &mut chance),
             Scenario::Growth => growth(&mut plan, &mut chance),
+            Scenario::Leases => leases(&mut plan, &mut chance),
+            Scenario::Stalls => stalls(&mut plan, &mut chance),
             Scenario::Swarm => swarm(&mut plan, &mut chance),
         }
         plan
@@ -131,6 +141,7 @@ fn node(chance: &mut Chance) -> NodePlan {
     NodePlan {
         election_timeout: Duration::from_millis(election_ms),
         heartbeat_interval: Duration::from_millis(election_ms / 5),
+        clock_drift_ppm_max: None,
         append_bytes_max: *chance.pick(&[1, 200, 1 << 20]),
         tail_entries_max: *chance.pick(&[1, 10, 4096]),
         checkpoint_bytes: *chance.pick(&[1 << 10, 4 << 10, 64 << 10]),
@@ -399,6 +410,47 @@ fn growth(plan: &mut Plan, chance: &mut Chance) {
     plan.building_micros = Some(*chance.pick(&[50, 400, 1_500]) * MILLIS);
 }
 
+/// Leaders that are cut off, or stand still, while one client writes elsewhere and another asks them.
+fn leases(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = *chance.pick(&[3, 3, 5]);
+    key_clients(plan, chance);
+    stale_leaders(plan, chance);
+    plan.node.election_timeout = Duration::from_millis(150);
+    plan.node.heartbeat_interval = Duration::from_millis(30);
+    plan.drift_ppm_max = *chance.pick(&[0, 50_000, 400_000, 400_000]);
+    plan.node.clock_drift_ppm_max = u32::try_from(plan.drift_ppm_max).ok();
+    plan.disk.delay_micros = 20;
+    plan.trouble.pause_micros = 0;
+    plan.trouble.death_micros = *chance.pick(&[0, plan.span_micros / 20]);
+    plan.trouble.down_micros_max = *chance.pick(&[5 * MILLIS, 50 * MILLIS]);
+    plan.trouble.power_loss_micros = *chance.pick(&[0, plan.span_micros / 8]);
+    plan.trouble.partition_micros = plan.span_micros / *chance.pick(&[20, 50]);
+    plan.trouble.depose_per_million = 1_000_000;
+    plan.trouble.depose_pause_per_million = *chance.pick(&[0, 0, 300_000]);
+    plan.trouble.upset_per_million = 0;
+    plan.node.forward_patience = Duration::from_millis(*chance.pick(&[0, 300]));
+    for client in &mut plan.key_clients {
+        client.think_micros = 5 * MILLIS;
+        client.patience_micros = if client.only_reads { 300 * MILLIS } else { 30 * MILLIS };
+    }
+}
+
+/// A world without any other trouble, so that whoever is elected stays, and it shows who leads.
+fn stalls(plan: &mut Plan, chance: &mut Chance) {
+    plan.nodes = *chance.pick(&[3, 3, 5]);
+    key_clients(plan, chance);
+    plan.node.election_timeout = Duration::from_millis(*chance.pick(&[150, 300]));
+    plan.node.heartbeat_interval = plan.node.election_timeout / 5;
+    plan.network = NetworkRates { delay_micros: *chance.pick(&[100, 500, 2_000]), ..NetworkRates::default() };
+    plan.disk = DiskRates { delay_micros: 20, sync_micros: *chance.pick(&[200, 1_000, 5_000]), ..DiskRates::default() };
+    plan.drift_ppm_max = *chance.pick(&[0, 200]);
+    plan.trouble = TroubleRates {
+        stall_micros: plan.span_micros / *chance.pick(&[4, 8]),
+        stall_micros_max: *chance.pick(&[1, 3, 5]) * SECONDS,
+        ..TroubleRates::default()
+    };
+}
+
 fn swarm(plan: &mut Plan, chance: &mut Chance) {
     if chance.below(2) == 0 {
         plan.nodes = 1;
@@ -430,6 +482,7 @@ pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
             Scenario::Objects
         }
         Bug::ForwardTwice => Scenario::Keys,
+        Bug::LeaseIgnoresDrift => Scenario::Leases,
         Bug::TwoShardsInOneDomain | Bug::AckBelowDurable | Bug::ParticipantAborts | Bug::UncertainAborts => {
             Scenario::Spread
         }

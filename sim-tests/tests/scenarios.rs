@@ -67,6 +67,16 @@ fn nodes_join_and_leave_and_everything_finds_its_place() {
 }
 
 #[test]
+fn no_read_by_lease_is_stale_while_clocks_drift_within_their_bound() {
+    keeps_its_promises(Scenario::Leases, 150);
+}
+
+#[test]
+fn a_leader_whose_drive_stands_still_gives_way() {
+    keeps_its_promises(Scenario::Stalls, 150);
+}
+
+#[test]
 fn everything_at_once() {
     keeps_its_promises(Scenario::Swarm, 225);
 }

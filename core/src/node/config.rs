@@ -37,6 +37,8 @@ pub struct Config {
     pub election_timeout: Duration,
     /// See [`raft::Config::heartbeat_interval`].
     pub heartbeat_interval: Duration,
+    /// See [`raft::Config::clock_drift_ppm_max`].
+    pub clock_drift_ppm_max: Option<u32>,
     /// See [`raft::Config::append_bytes_max`].
     pub append_bytes_max: usize,
     /// See [`raft::Config::tail_entries_max`].
@@ -99,6 +101,7 @@ impl Config {
             tail_entries_max: self.tail_entries_max,
             uncommitted_bytes_max: 64 << 20,
             forward_patience: self.forward_patience,
+            clock_drift_ppm_max: self.clock_drift_ppm_max,
             planted: self.planted,
         }
     }

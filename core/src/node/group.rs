@@ -4,11 +4,18 @@
 //! - `GROUP-2` An answer goes to whoever proposed the entry only if the entry at that index has the proposal's term.
 //! - `GROUP-3` A query runs only when the state machine has applied the index that ReadIndex named.
 
+use super::Node;
 use super::clock::ReplicatedClock;
+use super::event::{Effect, Fatal};
+use super::peer::PeerMessage;
+use super::request::GroupStatus;
+use crate::disk::DiskError;
+use crate::log;
 use crate::raft::{self, Raft, Role};
 use crate::state::{Answer, Applied};
 use crate::types::{Entries, Entry, GroupId, LogIndex, LogPosition, Payload, RequestId, Snapshot, Term, Time, Trace};
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec::Vec;
 
 /// What the node must do for a group. Everything that a replica orders is either kept here or passed on.
@@ -67,6 +74,8 @@ pub(super) struct Group {
     pub(super) checkpointed: LogIndex,
     /// Bytes of commands applied since the last checkpoint was ordered.
     pub(super) uncheckpointed_bytes: usize,
+    /// How often this replica gave the lead away because its disk stood still or failed.
+    gave_way: u64,
 }
 
 impl Group {
@@ -83,6 +92,26 @@ impl Group {
             clock: ReplicatedClock::new(applied.time, now),
             checkpointed: applied.position.index,
             uncheckpointed_bytes: 0,
+            gave_way: 0,
+        }
+    }
+
+    /// The group at this moment, as `/status` shows it.
+    pub(super) fn status(&self) -> GroupStatus {
+        let membership = self.raft.membership();
+        GroupStatus {
+            group: self.id,
+            role: self.raft.role(),
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            commit: self.raft.commit(),
+            applied: self.applied.index,
+            checkpointed: self.checkpointed,
+            voters: membership.voters().to_vec(),
+            outgoing: membership.outgoing().to_vec(),
+            learners: membership.learners().to_vec(),
+            matched: self.raft.matched(),
+            gave_way: self.gave_way,
         }
     }
 
@@ -127,6 +156,12 @@ impl Group {
             | raft::Effect::Reset { .. }
             | raft::Effect::TakeSnapshot) => out.push(Output::Order(order)),
             raft::Effect::InstallSnapshot { snapshot } => self.install = Some(snapshot),
+            raft::Effect::GaveWay { heir } => {
+                self.gave_way += 1;
+                let to = heir.map_or_else(|| "whoever is elected".into(), |heir| format!("node {heir}"));
+                let note = format!("group {}: the log's disk stands still, so the lead goes to {to}", self.id);
+                out.push(Output::Trace(Trace::Note(note)));
+            }
         }
     }
 
@@ -251,6 +286,39 @@ impl Group {
             }
             index > applied
         });
+    }
+}
+
+impl Node {
+    pub(super) fn on_raft_order(&mut self, group: GroupId, order: raft::Effect, out: &mut Vec<Effect>) {
+        match order {
+            raft::Effect::Send { to, message } => {
+                out.push(Effect::Send { to, message: PeerMessage::Raft { group, message } });
+            }
+            raft::Effect::Persist { id, hard_state, entries } => {
+                self.step_log(log::Event::Append { group, id, hard_state, entries }, out);
+            }
+            raft::Effect::Cut { base } => self.step_log(log::Event::Cut { group, base }, out),
+            raft::Effect::Reset { id, base } => self.step_log(log::Event::Reset { group, id, base }, out),
+            raft::Effect::TakeSnapshot => out.push(Effect::TakeSnapshot { group }),
+            raft::Effect::Commit { .. }
+            | raft::Effect::Proposed { .. }
+            | raft::Effect::ReadReady { .. }
+            | raft::Effect::Refused { .. }
+            | raft::Effect::TransferBegun { .. }
+            | raft::Effect::InstallSnapshot { .. }
+            | raft::Effect::GaveWay { .. }
+            | raft::Effect::Became { .. } => panic!("a group keeps this order to itself: {order:?}"),
+        }
+    }
+
+    /// What is durable is unknown, and nothing leaves the node after this: whoever leads says so first (`RAFT-21`).
+    pub(super) fn on_log_failed(&mut self, error: DiskError, out: &mut Vec<Effect>) {
+        let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in ids {
+            self.step_group(id, raft::Event::DiskFailed, out);
+        }
+        self.fatal(Fatal::Log(error), out);
     }
 }
 

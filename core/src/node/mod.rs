@@ -347,7 +347,7 @@ impl Node {
                 log::Effect::Persisted { group, id } => {
                     self.step_group(group, raft::Event::Persisted { id }, out);
                 }
-                log::Effect::Failed { error } => self.fatal(Fatal::Log(error), out),
+                log::Effect::Failed { error } => self.on_log_failed(error, out),
             }
         }
     }
@@ -372,27 +372,6 @@ impl Node {
                 Output::Readable { id } => self.on_readable(id, out),
                 Output::Trace(trace) => out.push(Effect::Trace(trace)),
             }
-        }
-    }
-
-    fn on_raft_order(&mut self, group: GroupId, order: raft::Effect, out: &mut Vec<Effect>) {
-        match order {
-            raft::Effect::Send { to, message } => {
-                out.push(Effect::Send { to, message: PeerMessage::Raft { group, message } });
-            }
-            raft::Effect::Persist { id, hard_state, entries } => {
-                self.step_log(log::Event::Append { group, id, hard_state, entries }, out);
-            }
-            raft::Effect::Cut { base } => self.step_log(log::Event::Cut { group, base }, out),
-            raft::Effect::Reset { id, base } => self.step_log(log::Event::Reset { group, id, base }, out),
-            raft::Effect::TakeSnapshot => out.push(Effect::TakeSnapshot { group }),
-            raft::Effect::Commit { .. }
-            | raft::Effect::Proposed { .. }
-            | raft::Effect::ReadReady { .. }
-            | raft::Effect::Refused { .. }
-            | raft::Effect::TransferBegun { .. }
-            | raft::Effect::InstallSnapshot { .. }
-            | raft::Effect::Became { .. } => panic!("a group keeps this order to itself: {order:?}"),
         }
     }
 

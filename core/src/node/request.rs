@@ -179,4 +179,6 @@ pub struct GroupStatus {
     pub learners: Vec<NodeId>,
     /// How far each other replica's log is known to be durable and equal to this one. Empty unless this replica leads.
     pub matched: Vec<(NodeId, LogIndex)>,
+    /// How often this replica, while it led, gave the lead away because the log's disk stood still or failed.
+    pub gave_way: u64,
 }

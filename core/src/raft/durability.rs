@@ -30,6 +30,8 @@ pub(super) struct Durability {
     pub(super) hard_state: PersistId,
     /// The term or the vote changed, and no request carries it yet.
     hard_state_changed: bool,
+    /// Since when the disk has had work and finished none of it.
+    busy_since: Option<Time>,
     /// Messages by the request that they wait for.
     held: BTreeMap<PersistId, Vec<(NodeId, Message)>>,
 }
@@ -66,6 +68,20 @@ impl Durability {
     /// Messages of an older term are of no use to anyone.
     pub(super) fn drop_held(&mut self) {
         self.held.clear();
+    }
+
+    /// Since when requests have been under way of which none was finished (`RAFT-21`).
+    pub(super) fn busy_since(&self) -> Option<Time> {
+        self.busy_since
+    }
+
+    /// A step ends at `now`, with or without requests under way.
+    pub(super) fn watch(&mut self, now: Time) {
+        if self.under_way.is_empty() {
+            self.busy_since = None;
+        } else {
+            self.busy_since.get_or_insert(now);
+        }
     }
 
     fn issue(&mut self, last: LogIndex) -> PersistId {
@@ -142,6 +158,7 @@ impl Raft {
             return;
         }
         durability.persisted = id;
+        durability.busy_since = None; // The disk works; what is left has until a patience from now.
         while let Some((_, last)) = durability.under_way.pop_front_if(|(request, _)| *request <= id) {
             durability.index = durability.index.max(last);
         }

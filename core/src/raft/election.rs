@@ -6,10 +6,13 @@
 //!
 //! - `RAFT-1`: one vote per term. - `RAFT-2`: the vote is durable before it leaves. - `RAFT-7`: so is the candidacy.
 //! - `RAFT-10`: no help to a candidate while the leader is alive, unless (`RAFT-18`) the leader itself asked it to campaign.
+//! - `RAFT-23`: who has heard a leader, in this life or the last, helps no other within the least time after which it would
+//!   campaign itself, whatever becomes of its term.
 //! - `RAFT-14`: votes are counted by the membership in force. Whom a voter helps does not depend on its membership: its log
 //!   may lack the entry by which it, or the candidate, votes (Raft §6; thesis §4.2.3).
 
 use super::event::{Effect, Role};
+use super::lease::Lease;
 use super::message::Message;
 use super::progress::Progress;
 use super::reads::Reads;
@@ -36,7 +39,7 @@ impl Raft {
             self.become_follower(self.hard_state.term, None, now, out); // RAFT-16: it only forgets the leader.
             return;
         }
-        if self.must_wait() {
+        if self.must_wait() || self.disk_is_stalled(now) {
             let later = self.random_election_at(now);
             match &mut self.role {
                 RoleState::Follower { election_at, .. }
@@ -181,15 +184,10 @@ impl Raft {
         }
     }
 
-    /// Whether the leader of this term was heard within the least time after which anyone may campaign.
+    /// Whether a leader was heard, or may have been, within the least time after which anyone may campaign.
     fn has_live_leader(&self, now: Time) -> bool {
-        match &self.role {
-            RoleState::Follower { following, .. } => {
-                following.is_some_and(|following| now < following.heard.after(self.config.election_timeout))
-            }
-            RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => false,
-            RoleState::Leader(_) => true, // It steps down by itself when it loses its quorum.
-        }
+        // RAFT-23. A leader steps down by itself when it loses its quorum.
+        self.is_leader() || now < self.promised_until
     }
 
     fn may_vote_for(&self, candidate: NodeId) -> bool {
@@ -257,6 +255,7 @@ impl Raft {
             reads: Reads::default(),
             change: None,
             transfer: None,
+            lease: Lease::default(),
         };
         self.change_role(RoleState::Leader(Box::new(leader)), now, out);
         self.append_own(Payload::Noop, out);
@@ -309,7 +308,8 @@ impl Raft {
             // The same leader in another term is another leader: what it said in the old one is void.
             self.become_follower(term, None, now, out);
         }
-        self.become_follower(term, Some(Following { leader, heard: now }), now, out);
+        self.promised_until = now.after(self.config.election_timeout); // RAFT-23
+        self.become_follower(term, Some(Following { leader }), now, out);
         true
     }
 

@@ -35,6 +35,10 @@ pub struct Config {
     /// How long a command or a read of a replica that does not lead may wait for the leader to take it. With zero it is
     /// refused at once.
     pub forward_patience: Duration,
+    /// The operator's word that the clock of no voter runs faster or slower than true time by more than so many millionths, and
+    /// that none stands still: with it a leader answers reads under a lease (`RAFT-22`). Less than 500,000. `None`: nothing
+    /// depends on clocks.
+    pub clock_drift_ppm_max: Option<u32>,
     /// Planted bugs, all off in production.
     pub planted: Planted,
 }
@@ -115,6 +119,8 @@ pub enum Event {
     SnapshotRefused,
     /// The state machine is durable up to here: entries up to it may go from memory and from the log.
     Compact { through: LogIndex },
+    /// The disk under the log failed and the process is about to end (`RAFT-21`).
+    DiskFailed,
 }
 
 /// An order of a replica. The parent keeps the order of `Persist`, `Cut`, `Reset` and `Commit` effects; all else is
@@ -148,6 +154,8 @@ pub enum Effect {
     TakeSnapshot,
     /// Replace the state machine by this snapshot, durably. Ends in `SnapshotInstalled` or `SnapshotRefused`. No `Commit` follows before.
     InstallSnapshot { snapshot: Snapshot },
+    /// The leader gives the lead away because its disk stands still or failed (`RAFT-21`), to `heir` if one is known.
+    GaveWay { heir: Option<NodeId> },
     /// The replica changed role.
     Became { role: Role, term: Term, leader: Option<NodeId> },
 }

@@ -249,9 +249,9 @@ impl Raft {
     }
 
     /// A follower's read.
-    pub(super) fn on_read_index(&mut self, from: NodeId, term: Term, ask: Ask, out: &mut Vec<Effect>) {
+    pub(super) fn on_read_index(&mut self, from: NodeId, term: Term, ask: Ask, now: Time, out: &mut Vec<Effect>) {
         if self.serves(from, term) {
-            self.enqueue_read(Reader::Peer(from, ask), out);
+            self.take_read(Reader::Peer(from, ask), now, out);
         }
     }
 

@@ -31,6 +31,8 @@
 //! - `RAFT-17`: a leader that hands over takes no proposals (thesis §3.10).
 //! - `RAFT-18`: only a replica that was asked by its own leader campaigns past a live leader.
 //! - `RAFT-19`, `RAFT-20`: what a follower asks of its leader, and hears, see `forward`.
+//! - `RAFT-21`: a leader whose disk stands still gives the lead away, and does not campaign before the disk moves, see `stall`.
+//! - `RAFT-22`, `RAFT-23`: what a lease of reads rests on, see `lease`.
 //!
 //! A replica trusts its own disk, checked by whoever recovered it, and asserts. It does not trust a message: one that
 //! cannot come from a correct replica is counted in [`Raft::suspect_messages`] and dropped. It does hear nodes that are not in
@@ -43,6 +45,7 @@ mod election;
 pub mod event;
 mod following;
 mod forward;
+mod lease;
 mod log_view;
 mod members;
 pub mod message;
@@ -51,6 +54,7 @@ mod reads;
 mod replication;
 mod role;
 mod snapshots;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -103,6 +107,8 @@ pub struct Raft {
     /// The durable log may hold entries that the state machine's snapshot has overtaken: restart it first.
     reset_pending: bool,
     forward: Forward,
+    /// Until then it helps no candidate that its leader did not ask (`RAFT-23`).
+    promised_until: Time,
     suspects: u64,
 }
 
@@ -116,6 +122,8 @@ impl Raft {
     pub fn new(config: Config, restored: Restored, seed: u64, now: Time) -> Raft {
         check_config(&config);
         let Restored { hard_state, base, entries, applied, membership } = restored;
+        // RAFT-23: an earlier life may have heard a leader just before it ended. None did in term 0.
+        let promised_until = if hard_state.term > Term(0) { now.after(config.election_timeout) } else { now };
         let reset_pending = entries.is_empty() && base.index > LogIndex(0);
         let mut memberships = Memberships::new(applied, config.membership_or_first(membership));
         // RAFT-13: what the log says after the applied position overrides it.
@@ -142,6 +150,7 @@ impl Raft {
             taking: false,
             compacted: LogIndex(0),
             reset_pending,
+            promised_until,
             suspects: 0,
             config,
         };
@@ -174,8 +183,10 @@ impl Raft {
             Event::SnapshotInstalled { position } => self.on_snapshot_installed(position, out),
             Event::SnapshotRefused => self.on_snapshot_refused(),
             Event::Compact { through } => self.on_compact(through, out),
+            Event::DiskFailed => self.on_disk_failed(now, out),
         }
         self.persist_hard_state(out);
+        self.durability.watch(now);
         self.check_positions();
     }
 
@@ -196,7 +207,8 @@ impl Raft {
                 let lease_ends = leader.lease_ends(self.membership(), self.config.node, timeout);
                 let heartbeat_at = (!leader.peers.is_empty()).then_some(leader.heartbeat_at);
                 let transfer_ends = leader.transfer.map(|transfer| transfer.until);
-                [lease_ends, heartbeat_at, transfer_ends].into_iter().flatten().min()
+                let gives_way_at = self.stalled_at().filter(|_| !self.is_sole_voter());
+                [lease_ends, heartbeat_at, transfer_ends, gives_way_at].into_iter().flatten().min()
             }
         }
     }
@@ -306,7 +318,7 @@ impl Raft {
             Message::TimeoutNow { term } => self.on_timeout_now(from, term, now, out),
             Message::Forward { term, ask, command } => self.on_forward(from, term, ask, command, out),
             Message::ForwardResponse { term, ask, outcome } => self.on_forward_response(term, ask, outcome, out),
-            Message::ReadIndex { term, ask } => self.on_read_index(from, term, ask, out),
+            Message::ReadIndex { term, ask } => self.on_read_index(from, term, ask, now, out),
             Message::ReadIndexResponse { ask, index, .. } => self.on_read_index_response(ask, index, out),
         }
     }
@@ -374,4 +386,6 @@ fn check_config(config: &Config) {
         "a follower must outlast two lost heartbeats: the interval is at most a third of the election timeout"
     );
     assert!(config.appends_in_flight_max > 0, "replication needs a window");
+    let drift = config.clock_drift_ppm_max.unwrap_or_default();
+    assert!(drift < lease::PARTS / 2, "a clock that may run at half the pace of time bounds nothing");
 }

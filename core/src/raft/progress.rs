@@ -23,6 +23,8 @@ pub(super) struct Progress {
     pub(super) heard: Time,
     /// The latest ReadIndex round that the follower answered.
     pub(super) round: u64,
+    /// When the last heartbeat round began that the follower answered; `None` before it has.
+    pub(super) round_began: Option<Time>,
     /// The last entry that the follower waits for on behalf of its own clients.
     pub(super) asked: LogIndex,
     /// The last commit index that it was sent with entries, or because it waits.
@@ -51,6 +53,7 @@ impl Progress {
             next,
             heard: now,
             round: 0,
+            round_began: None,
             asked: LogIndex(0),
             told: LogIndex(0),
             forwards: Forwards::default(),

@@ -7,6 +7,8 @@
 //!
 //! - `RAFT-9`: a round counts only answers to messages sent after it began, and it begins after its reads arrived.
 //!
+//! Where the operator bounds the drift of clocks, a lease spares most reads their round (`lease`).
+//!
 //! Not here: waiting until the state machine has applied the index.
 
 use super::event::Effect;
@@ -56,14 +58,20 @@ impl Reads {
 impl Raft {
     pub(super) fn on_read(&mut self, id: RequestId, now: Time, out: &mut Vec<Effect>) {
         if self.is_leader() {
-            self.enqueue_read(Reader::Own(id), out);
+            self.take_read(Reader::Own(id), now, out);
         } else {
             self.forward(id, None, now, out);
         }
     }
 
-    /// A read for the next round.
-    pub(super) fn enqueue_read(&mut self, reader: Reader, out: &mut Vec<Effect>) {
+    /// A read that the lease answers, or else the next round.
+    pub(super) fn take_read(&mut self, reader: Reader, now: Time, out: &mut Vec<Effect>) {
+        // RAFT-9: a new leader does not know yet what is committed.
+        if self.has_committed_own_term() && self.holds_lease(now) {
+            self.answer(reader, self.commit, out); // RAFT-22
+            self.tell_commit(out);
+            return;
+        }
         let RoleState::Leader(state) = &mut self.role else { return };
         state.reads.waiting.push(reader);
         self.start_round(out);
@@ -99,17 +107,21 @@ impl Raft {
             return;
         };
         let index = round.index;
-        let term = self.hard_state.term;
         for reader in round.readers {
-            match reader {
-                Reader::Own(id) => out.push(Effect::ReadReady { id, index }),
-                Reader::Peer(to, ask) => {
-                    out.push(Effect::Send { to, message: Message::ReadIndexResponse { term, ask, index } });
-                    self.note_asked(to, index);
-                }
-            }
+            self.answer(reader, index, out);
         }
         self.tell_commit(out);
         self.start_round(out);
+    }
+
+    fn answer(&mut self, reader: Reader, index: LogIndex, out: &mut Vec<Effect>) {
+        let term = self.hard_state.term;
+        match reader {
+            Reader::Own(id) => out.push(Effect::ReadReady { id, index }),
+            Reader::Peer(to, ask) => {
+                out.push(Effect::Send { to, message: Message::ReadIndexResponse { term, ask, index } });
+                self.note_asked(to, index);
+            }
+        }
     }
 }

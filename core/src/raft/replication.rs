@@ -70,6 +70,12 @@ impl Raft {
             self.become_follower(self.hard_state.term, None, now, out); // RAFT-10
             return;
         }
+        if self.disk_is_stalled(now) && !self.is_sole_voter() {
+            self.give_way(now, out); // RAFT-21
+            return;
+        }
+        self.begin_heartbeat_round(now);
+        let RoleState::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
         leader.transfer.take_if(|transfer| now >= transfer.until); // RAFT-17
         for to in self.peers() {
@@ -155,6 +161,9 @@ impl Raft {
         let Some(progress) = leader.peers.get_mut(&from) else { return };
         progress.heard = now;
         progress.round = progress.round.max(round);
+        let began =
+            if planted!(self.config.planted, LeaseIgnoresDrift) { Some(now) } else { leader.lease.began(round) };
+        progress.round_began = progress.round_began.max(began); // RAFT-22
         let is_ready = progress.on_outcome(outcome, agreement, base);
         self.advance_commit(now, out);
         if is_ready {

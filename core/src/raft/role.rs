@@ -1,6 +1,7 @@
 //! What a replica is, with what it needs to be that (Raft §5.1, figure 4).
 
 use super::event::{Effect, Refusal, Role};
+use super::lease::Lease;
 use super::progress::Progress;
 use super::reads::Reads;
 use super::transfer::Transfer;
@@ -45,8 +46,6 @@ pub(super) enum RoleState {
 pub(super) struct Following {
     /// The leader.
     pub(super) leader: NodeId,
-    /// When it last spoke.
-    pub(super) heard: Time,
 }
 
 /// What only a leader has.
@@ -64,6 +63,8 @@ pub(super) struct Leader {
     pub(super) change: Option<RequestId>,
     /// The transfer of the lead that is under way.
     pub(super) transfer: Option<Transfer>,
+    /// What its lease of reads rests on.
+    pub(super) lease: Lease,
 }
 
 impl RoleState {

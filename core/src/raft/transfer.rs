@@ -51,9 +51,10 @@ impl Raft {
     /// answers.
     pub(super) fn hand_over(&mut self, out: &mut Vec<Effect>) {
         let (term, last) = (self.hard_state.term, self.log.last().index);
-        let RoleState::Leader(leader) = &self.role else { return };
+        let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(Transfer { to, .. }) = leader.transfer else { return };
         if self.commit == last && leader.peers.get(&to).is_some_and(|progress| progress.matched == last) {
+            leader.lease.give_up(); // RAFT-22: whoever this reaches, and whenever, campaigns past the leader.
             out.push(Effect::Send { to, message: Message::TimeoutNow { term } });
         }
     }
@@ -61,8 +62,9 @@ impl Raft {
     /// The leader wants this replica to take over.
     pub(super) fn on_timeout_now(&mut self, from: NodeId, term: Term, now: Time, out: &mut Vec<Effect>) {
         let follows = matches!(&self.role, RoleState::Follower { following: Some(known), .. } if known.leader == from);
-        // RAFT-18, RAFT-16
-        if follows && term == self.hard_state.term && self.is_voter() && self.installing.is_none() {
+        // RAFT-18
+        let is_able = self.is_voter() && self.installing.is_none() && !self.disk_is_stalled(now); // RAFT-16, RAFT-21
+        if follows && term == self.hard_state.term && is_able {
             self.become_candidate(super::election::Campaign::Handover, now, out);
         }
     }

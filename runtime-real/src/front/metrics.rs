@@ -139,6 +139,8 @@ fn render_node(text: &mut String, node: Option<&Status>) {
     gauge("anvil_raft_applied_index", "Last applied entry.", groups(&|group| group.applied.0));
     gauge("anvil_raft_checkpointed_index", "Last entry durable in the state.", groups(&|group| group.checkpointed.0));
     let leads = groups(&|group| u64::from(role_name(group.role) == "leader"));
+    let gave_way = groups(&|group| group.gave_way);
+    gauge("anvil_raft_gave_way", "Times that this leader gave way because its disk stood still.", gave_way);
     gauge("anvil_raft_is_leader", "Whether the replica leads.", leads);
     let drives = |value: &dyn Fn(&anvil_core::shards::Usage) -> u64| {
         node.drives.iter().map(|(drive, usage)| (format!("drive=\"{drive}\""), value(usage))).collect::<Vec<_>>()

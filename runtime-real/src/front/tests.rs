@@ -138,6 +138,7 @@ fn status() -> Status {
         outgoing: vec![],
         learners: vec![NodeId(9)],
         matched: vec![],
+        gave_way: 0,
     };
     let usage = Usage { shards: 4, live_bytes: 100, total_bytes: 200, extents: 1 };
     Status {

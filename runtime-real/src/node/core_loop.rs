@@ -2,6 +2,8 @@
 //!
 //! - `LOOP-1` The core hears of its deadline in the first turn after it, however long the queue is: elections, heartbeats
 //!   and sweeps are due most when there is most to do.
+//! - `LOOP-2` The clocks are read after an event came and before it is stepped: a lease that holds then held after the request
+//!   for a read was there (`RAFT-22`), and a message is not taken for older than its sending.
 
 use super::directory::NodeDirectory;
 use super::disks::Disks;
@@ -60,6 +62,8 @@ pub struct StartOptions {
     pub recode_after: Duration,
     /// How the node searches its drives for damage.
     pub scrub: ScrubPace,
+    /// How far the clocks of the cluster's nodes drift at most, in millionths; with it leaders answer reads by lease.
+    pub clock_drift_ppm_max: Option<u32>,
     /// How the node speaks with others. Without it the node is alone.
     pub network: Option<Network>,
 }
@@ -72,6 +76,7 @@ impl Default for StartOptions {
             extent_bytes: 64 << 20,
             recode_after: Duration::from_secs(600),
             scrub: ScrubPace { interval: None, bytes_per_second: 8 << 20 },
+            clock_drift_ppm_max: None,
             network: None,
         }
     }
@@ -205,6 +210,7 @@ fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
         seed: super::directory::random(),
         election_timeout: Duration::from_millis(500),
         heartbeat_interval: Duration::from_millis(100),
+        clock_drift_ppm_max: options.clock_drift_ppm_max,
         append_bytes_max: 1 << 20,
         tail_entries_max: 4096,
         checkpoint_bytes: 12 << 20,
@@ -305,16 +311,15 @@ impl CoreLoop {
             Taken::Timeout => taken.push(Inbox::Event(Event::Deadline)),
             Taken::Closed => taken.push(Inbox::Stop),
         }
-        let now = self.clock.now();
-        let mut end = taken.drain(..).find_map(|message| self.take(message, now, effects));
+        let mut end = taken.drain(..).find_map(|message| self.take(message, effects));
         // LOOP-1
-        if end.is_none() && self.node.deadline().is_some_and(|deadline| deadline <= now.time) {
-            end = self.take(Inbox::Event(Event::Deadline), now, effects);
+        if end.is_none() && self.node.deadline().is_some_and(|deadline| deadline <= self.clock.now().time) {
+            end = self.take(Inbox::Event(Event::Deadline), effects);
         }
         end
     }
 
-    fn take(&mut self, message: Inbox, now: Now, effects: &mut Vec<Effect>) -> Option<End> {
+    fn take(&mut self, message: Inbox, effects: &mut Vec<Effect>) -> Option<End> {
         let event = match message {
             Inbox::Event(event) => event,
             Inbox::Client(Inbound { id, request, reply }) => {
@@ -326,7 +331,8 @@ impl CoreLoop {
             Inbox::Fatal(fatal) => return Some(End::Fatal(fatal)),
             Inbox::Stop => return Some(End::Stop),
         };
-        self.node.step(now, event, effects);
+        // LOOP-2
+        self.node.step(self.clock.now(), event, effects);
         None
     }
 }

@@ -303,6 +303,7 @@ impl Cluster {
             seed: [0; 32],
             election_timeout: plan.node.election_timeout,
             heartbeat_interval: plan.node.heartbeat_interval,
+            clock_drift_ppm_max: plan.node.clock_drift_ppm_max,
             append_bytes_max: plan.node.append_bytes_max,
             tail_entries_max: plan.node.tail_entries_max,
             checkpoint_bytes: plan.node.checkpoint_bytes,

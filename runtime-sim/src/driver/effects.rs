@@ -80,6 +80,7 @@ impl Cluster {
                     self.canonical.on_leader(node, *group, *term)?;
                 }
                 self.on_role(node, *group, role);
+                self.check_stalled_role(node, *group, role)?;
             }
             Trace::Suspect(what) => self.note(format_args!("n{node}"), format_args!("suspects: {what}")),
             Trace::Note(what) => self.note(format_args!("n{node}"), format_args!("notes: {what}")),
@@ -90,8 +91,13 @@ impl Cluster {
     fn on_order(&mut self, node: u64, life: u64, user: DiskUser, op: OpId, order: DiskOrder) {
         let drive = self.drive_of(user);
         let schedule = self.machine(node).disk(drive).schedule(&order);
-        let (ordered, done) = (self.now, self.now.after(schedule.done));
-        self.queue(schedule.effect, Item::Disk { node, life, user, op, order, ordered, done });
+        let now = self.now;
+        let wait = self.machine(node).disk(drive).stalled_for(now);
+        if wait > 0 && user == DiskUser::Log {
+            self.on_stalled_order(node);
+        }
+        let (ordered, done) = (self.now, self.now.after(wait + schedule.done));
+        self.queue(wait + schedule.effect, Item::Disk { node, life, user, op, order, ordered, done });
     }
 
     #[expect(clippy::too_many_arguments, reason = "an order on its way, taken apart")]

@@ -16,6 +16,7 @@ mod finish;
 mod machine;
 pub mod plan;
 mod process;
+mod stall;
 mod trouble;
 
 pub use plan::{DamagePlan, NodePlan, Plan, Report};

@@ -110,6 +110,8 @@ pub struct NodePlan {
     pub election_timeout: Duration,
     /// See `raft::Config::heartbeat_interval`.
     pub heartbeat_interval: Duration,
+    /// See `raft::Config::clock_drift_ppm_max`.
+    pub clock_drift_ppm_max: Option<u32>,
     /// See `raft::Config::append_bytes_max`.
     pub append_bytes_max: usize,
     /// See `raft::Config::tail_entries_max`.

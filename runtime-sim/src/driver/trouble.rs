@@ -2,6 +2,7 @@
 
 use super::cluster::{Cluster, Item, Outcome};
 use super::plan::Plan;
+use super::stall::{Due, Stalls};
 use crate::chance::Chance;
 use crate::world::MILLIS;
 use crate::world::atlas::Target;
@@ -34,6 +35,10 @@ pub(super) enum Trouble {
     Split(u64),
     /// Links are mended.
     Mend,
+    /// The drive under the log of the region's leader stands still.
+    Stall,
+    /// A leader whose drive stands still has had time to give way, and then the others to elect one.
+    Overdue(Due),
 }
 
 /// How soon after a candidacy a voter loses power, at the latest: while the record of its vote is on its way to disk.
@@ -49,6 +54,7 @@ const SPLIT_MICROS_MAX: u64 = 1_500 * MILLIS;
 pub(super) struct Troubles {
     kinds: BTreeMap<Trouble, (u64, Chance)>,
     elections: Chance,
+    pub(super) stalls: Stalls,
     changes: Chance,
 }
 
@@ -63,11 +69,13 @@ impl Troubles {
             (Trouble::Partition, rates.partition_micros),
             (Trouble::Jump, rates.jump_micros),
             (Trouble::Damage, damage),
+            (Trouble::Stall, rates.stall_micros),
         ];
         let stream = |kind: Trouble| Chance::named(plan.seed, &format!("trouble {kind:?}"));
         Troubles {
             kinds: kinds.into_iter().map(|(kind, mean)| (kind, (mean, stream(kind)))).collect(),
             elections: Chance::named(plan.seed, "trouble elections"),
+            stalls: Stalls::new(plan),
             changes: Chance::named(plan.seed, "trouble changes"),
         }
     }
@@ -172,6 +180,12 @@ impl Cluster {
                 self.network.set_partition(Partition::Whole);
                 return Ok(());
             }
+            Trouble::Overdue(due) => return self.check_stalled(due),
+            Trouble::Stall => {
+                self.queue_next(kind);
+                self.stall_leader();
+                return Ok(());
+            }
             Trouble::PowerLoss
             | Trouble::Death
             | Trouble::Pause
@@ -203,6 +217,8 @@ impl Cluster {
             | Trouble::Depose(_)
             | Trouble::Upset(_)
             | Trouble::Split(_)
+            | Trouble::Stall
+            | Trouble::Overdue(_)
             | Trouble::Mend => {}
             Trouble::Pause => {
                 let longest = self.plan.trouble.pause_micros_max.max(MILLIS);

@@ -55,6 +55,10 @@ pub struct TroubleRates {
     pub depose_pause_per_million: u64,
     /// How often some node loses power for a moment soon after a node became a candidate, when votes are under way.
     pub upset_per_million: u64,
+    /// Mean time between stalls of the drive under the log of the region's leader.
+    pub stall_micros: u64,
+    /// Longest such stall.
+    pub stall_micros_max: u64,
     /// How often those who gain by a change of members are cut off from the rest just then.
     pub split_per_million: u64,
     /// How soon after the change was asked for, at the latest.
@@ -108,6 +112,8 @@ impl TroubleRates {
             depose_micros_max: *chance.pick(&[2 * MILLIS, 10 * MILLIS, 60 * MILLIS, 400 * MILLIS]),
             depose_pause_per_million: *chance.pick(&[0, 500_000]),
             upset_per_million: *chance.pick(&[0, 0, 50_000, 200_000]),
+            stall_micros: 0,
+            stall_micros_max: 0,
             split_per_million: 0,
             split_micros_max: 0,
             jump_micros: *chance.pick(&[0, 0, span_micros / 3]),

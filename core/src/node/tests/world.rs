@@ -106,6 +106,7 @@ fn config(profile: Profile) -> Config {
         peer_timeout: Duration::from_secs(1),
         peer_bytes_max: 64 << 10,
         swim: None,
+        clock_drift_ppm_max: None,
         hedge_after: Duration::from_millis(50),
         moves_max: 2,
         recode_after: Duration::ZERO,

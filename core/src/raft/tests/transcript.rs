@@ -3,14 +3,14 @@
 //! that begin with `expect` are claims that no blessing changes.
 //!
 //! ```text
-//! nodes 1 2 3 [+4 ...] [batch=BYTES] [window=APPENDS] [busy=BYTES] [patience=MS]     a node with a plus waits to be added
+//! nodes 1 2 3 [+4 ...] [batch=BYTES] [window=APPENDS] [busy=BYTES] [patience=MS] [drift=PPM]     a node with a plus waits to be added
 //! timeout N            the clock moves to N's deadline and N is woken; nobody else is
 //! elapse MS            the clock moves, nobody is woken
 //! deliver A->B [COUNT] the oldest messages of the link, or all that are under way
 //! drop A->B | drop N   the messages of the link, or all from and to N
 //! persist N [COUNT]    the oldest orders to N's disk are done, or all
 //! settle N N ...       deliver, persist and work among these nodes until nothing is left (only results are shown)
-//! propose N TEXT [BYTES]   read N   checkpoint N   work N   crash N   restart N
+//! propose N TEXT [BYTES]   read N   checkpoint N   work N   crash N   restart N   fail N
 //! change N learn M | change N unlearn M | change N voters M M ...     transfer N M
 //! expect N is ROLE TERM | N members M M ... [outgoing M ...] [learners M ...] | N commit I | N applied I | N base P | N log P P ... | N vote N | A->B MESSAGE | A->B nothing
 //! expect rR ANSWER     the last answer to the Rth request
@@ -21,7 +21,7 @@ extern crate std;
 
 use super::world::{Answer, InFlight, Options, World};
 use crate::planted::Planted;
-use crate::raft::{AppendOutcome, Change, Effect, ForwardOutcome, Message, Refusal};
+use crate::raft::{AppendOutcome, Change, Effect, Event, ForwardOutcome, Message, Refusal};
 use crate::types::{Entry, LogPosition, Membership, NodeId, Payload, RequestId};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -141,6 +141,7 @@ impl Interpreter {
             }
             ["checkpoint", id] => self.world.checkpoint(node(id, place)),
             ["work", id] => self.world.work(node(id, place)),
+            ["fail", id] => self.world.step(node(id, place), Event::DiskFailed),
             ["crash", id] => self.world.crash(node(id, place), 0, false),
             ["crash", id, "installed"] => self.world.crash(node(id, place), 0, true),
             ["restart", id] => self.world.restart(node(id, place)),
@@ -159,6 +160,9 @@ impl Interpreter {
                 None => ids.push(number(word, place)),
                 Some(("batch", bytes)) => options.append_bytes_max = size(bytes, place),
                 Some(("window", count)) => options.appends_in_flight_max = size(count, place),
+                Some(("drift", ppm)) => {
+                    options.clock_drift_ppm_max = Some(u32::try_from(number(ppm, place)).expect("a small number"));
+                }
                 Some(("patience", ms)) => options.forward_patience = Duration::from_millis(number(ms, place)),
                 Some(("busy", bytes)) => options.uncommitted_bytes_max = size(bytes, place),
                 Some(_) => panic!("{place}: no such option"),
@@ -372,6 +376,10 @@ fn show(node: NodeId, effect: &Effect) -> String {
         Effect::InstallSnapshot { snapshot } => {
             format!("{node} install the snapshot at {}", show_position(snapshot.position))
         }
+        Effect::GaveWay { heir } => {
+            let heir = heir.map_or("nobody".to_string(), |heir| heir.to_string());
+            format!("{node} gives way, to {heir}")
+        }
         Effect::Became { role, term, leader } => {
             let leader = leader.map_or("nobody".to_string(), |leader| leader.to_string());
             format!("{node} became {} t{term}, {leader} leads", format!("{role:?}").to_lowercase())
@@ -392,6 +400,7 @@ fn show_result(node: NodeId, effect: &Effect) -> Option<String> {
         | Effect::TransferBegun { .. }
         | Effect::TakeSnapshot
         | Effect::InstallSnapshot { .. }
+        | Effect::GaveWay { .. }
         | Effect::Became { .. } => Some(show(node, effect)),
     }
 }

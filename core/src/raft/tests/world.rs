@@ -27,6 +27,7 @@ pub(super) struct Options {
     pub(super) appends_in_flight_max: usize,
     pub(super) uncommitted_bytes_max: usize,
     pub(super) forward_patience: Duration,
+    pub(super) clock_drift_ppm_max: Option<u32>,
     pub(super) planted: Planted,
 }
 
@@ -38,6 +39,7 @@ impl Default for Options {
             appends_in_flight_max: 4,
             uncommitted_bytes_max: 64 << 20,
             forward_patience: Duration::ZERO,
+            clock_drift_ppm_max: None,
             planted: Planted::default(),
         }
     }
@@ -235,6 +237,7 @@ impl World {
             uncommitted_bytes_max: options.uncommitted_bytes_max,
             tail_entries_max: 4096,
             forward_patience: options.forward_patience,
+            clock_drift_ppm_max: options.clock_drift_ppm_max,
             planted: options.planted,
         };
         let Disk { hard_state, base, entries } = node.disk.clone();
@@ -305,6 +308,7 @@ impl World {
                 assert!(node.installing.is_none(), "one snapshot is installed at a time");
                 node.installing = Some(snapshot);
             }
+            Effect::GaveWay { .. } => {}
             Effect::Became { role, term, leader } => self.on_became(id, role, term, leader),
         }
     }

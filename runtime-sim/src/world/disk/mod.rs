@@ -58,6 +58,7 @@ pub struct Treachery {
 pub struct Disk {
     chance: Chance,
     rates: DiskRates,
+    stalled_until: SimTime,
     treachery: Treachery,
     capacity: u64,
     files: BTreeMap<Name, SimFile>,
@@ -86,6 +87,7 @@ impl Disk {
         Disk {
             chance: Chance::named(seed, &format!("disk {name}")),
             rates,
+            stalled_until: SimTime(0),
             treachery: Treachery::default(),
             capacity,
             files: BTreeMap::new(),
@@ -103,6 +105,16 @@ impl Disk {
         self.treachery = treachery;
     }
 
+    /// Nothing that is ordered from here on takes effect before `until`.
+    pub fn stall(&mut self, until: SimTime) {
+        self.stalled_until = until;
+    }
+
+    /// How long, in microseconds from `now`, the drive stands still.
+    pub fn stalled_for(&self, now: SimTime) -> u64 {
+        self.stalled_until.0.saturating_sub(now.0)
+    }
+
     /// Changes how much fits. Files that are there stay.
     pub fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
@@ -116,6 +128,7 @@ impl Disk {
             ..DiskRates::default()
         };
         self.treachery = Treachery::default();
+        self.stalled_until = SimTime(0);
     }
 
     /// Bytes of all files.
