@@ -324,8 +324,8 @@ impl Cluster {
             pin_patience: Duration::from_secs(3600),
             planted: plan.planted,
         };
-        let (segment_size, extent_size) = (plan.node.segment_size, plan.node.extent_size);
-        let first_drive = plan.drive(node, 0);
+        let (segment_size, extent_size, first_drive) =
+            (plan.node.segment_size, plan.node.extent_size, plan.drive(node, 0));
         let machine = self.machines.get_mut(&node).expect("the plan named this node");
         machine.chance.fill(&mut config.seed);
         let now = machine.clock.read(self.now);
