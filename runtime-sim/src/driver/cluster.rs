@@ -65,7 +65,7 @@ pub(super) struct Asker {
 pub(super) struct Cluster {
     pub(super) plan: Plan,
     pub(super) now: SimTime,
-    queue: BTreeMap<(SimTime, u64), Item>,
+    pub(super) queue: BTreeMap<(SimTime, u64), Item>,
     next_item: u64,
     pub(super) numbers: Vec<u64>,
     pub(super) machines: BTreeMap<u64, Machine>,
@@ -424,13 +424,6 @@ impl Cluster {
     /// Whether a request is on its way, or a living process still owes somebody an answer.
     pub(super) fn owes_answers(&self) -> bool {
         self.requests_on_their_way > 0 || self.askers.values().any(|asker| self.machines[&asker.node].lives(asker.life))
-    }
-
-    /// When everything that is on its way between nodes by now will have arrived.
-    pub(super) fn last_arrival(&self) -> SimTime {
-        let messages = self.queue.iter().filter(|(_, item)| matches!(item, Item::Deliver { .. }));
-        let pauses = self.machines.values().map(|machine| machine.paused_until);
-        messages.map(|((at, _), _)| *at).chain(pauses).fold(self.now, SimTime::max)
     }
 
     /// A node's reply on its way to the client.

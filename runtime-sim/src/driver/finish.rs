@@ -21,7 +21,7 @@ use crate::client::keys::KeyClient;
 use crate::client::objects::{ObjectClient, ObjectHabits};
 use crate::client::operator::Operator;
 use crate::client::reader::{Found, Reader};
-use crate::world::{MILLIS, SECONDS};
+use crate::world::{MILLIS, SECONDS, SimTime};
 use anvil_core::node::GroupStatus;
 use anvil_core::raft::Role;
 use anvil_core::stripe::Profile;
@@ -140,6 +140,13 @@ impl Cluster {
         // A command that a slow link holds is taken when it arrives, though its client has long given up.
         let late = self.last_arrival().after(LATE_MICROS);
         self.run_until(late, |_| false).await
+    }
+
+    /// When everything that is on its way between nodes by now will have arrived.
+    fn last_arrival(&self) -> SimTime {
+        let messages = self.queue.iter().filter(|(_, item)| matches!(item, Item::Deliver { .. }));
+        let pauses = self.machines.values().map(|machine| machine.paused_until);
+        messages.map(|((at, _), _)| *at).chain(pauses).fold(self.now, SimTime::max)
     }
 
     /// `LIVE-3`. One more client of objects works in the healed world, where bodies are striped: others do not expire.
