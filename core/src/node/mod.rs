@@ -383,7 +383,10 @@ impl Node {
         group.on_applied(self.now.time, through, answers, &mut outputs);
         match id {
             GroupId::GLOBAL => self.refresh_topology(out),
-            _ => self.sweep.note_applied(),
+            _ => {
+                self.sweep.note_applied();
+                self.mover.note_applied();
+            }
         }
         self.on_outputs(id, outputs, out);
         self.compare_clocks(id, out);

@@ -15,6 +15,8 @@
 //! - `MOVER-5` When nodes that were away are there again, all bodies are looked at too: what was written meanwhile has substitutes.
 //! - `MOVER-6` Bodies of another profile than that of the cluster are cut anew (`recode`): at once where a drive that leaves has no
 //!   successor for their shards, and otherwise when the cluster has been as it is for a while, since nodes often join in a row.
+//! - `MOVER-7` A node that did not reach another one for a moment writes for fewer nodes, and the leader may not have noticed. So where
+//!   anything was applied, all bodies are looked at again after a longer rest.
 //!
 //! Not here: which drive a shard should be on (`targets`).
 
@@ -106,6 +108,8 @@ pub(super) struct Mover {
     again_at: Time,
     /// Whether all nodes of the cluster are there. What is written while some are not is cut and placed for those that are.
     is_complete: bool,
+    /// Something was applied since the last round began.
+    changed: bool,
     /// When the last round began that left nothing over for the epochs that are known.
     passed: Option<Time>,
     queue: VecDeque<Plan>,
@@ -125,6 +129,7 @@ impl Mover {
             failed_rounds: 0,
             again_at: now,
             is_complete: false,
+            changed: true,
             passed: None,
             queue: VecDeque::new(),
             repairs: VecDeque::new(),
@@ -142,6 +147,10 @@ impl Mover {
     pub(super) fn figures(&self) -> Moved {
         let waiting = self.queue_len() + self.repairs.len() + self.under_way();
         Moved { waiting: waiting as u64, ..self.figures }
+    }
+
+    pub(super) fn note_applied(&mut self) {
+        self.changed = true;
     }
 
     /// Bodies that wait for their repair.
@@ -201,6 +210,10 @@ impl Node {
         let recode_at = since.after(self.config.recode_after);
         let wanted = [since, since.after(self.config.prepare_ttl * 2), recode_at];
         let next = wanted.into_iter().filter(|at| self.mover.passed.is_none_or(|began| began < *at)).min();
+        // MOVER-7
+        let rest = self.config.recode_after * 6 + self.config.sweep_interval * 8;
+        let again = self.mover.passed.filter(|_| self.mover.changed).map(|began| began.after(rest));
+        let next = next.or(again);
         let idle = self.mover.queue_len() == 0 && self.mover.under_way() == 0;
         match &self.mover.round {
             None if placement == 0 || next.is_none_or(|next| self.now.time < next) => {}
@@ -209,6 +222,7 @@ impl Node {
                 let (asking, at_end, left_over) = (false, false, false);
                 let (began, number, recodes) = (self.now.time, self.fresh_id(), self.now.time >= recode_at);
                 let (wanted_by, after, stuck) = (epochs, None, 0);
+                self.mover.changed = false;
                 self.mover.round =
                     Some(Round { number, wanted_by, began, after, asking, at_end, left_over, stuck, recodes });
             }
