@@ -12,7 +12,7 @@ use super::listing::{count, size};
 use super::policy::BODY_SIZE_MAX;
 use super::{locks, names, outflow, wishes};
 use anvil_core::node::Target;
-use anvil_core::state::{Answer, Attributes, ETag, Metadata, Object, Query, QueryAnswer};
+use anvil_core::state::{Answer, Attributes, ETag, Metadata, Object, Query, QueryAnswer, VersionName};
 use anvil_core::stripe::INLINE_MAX;
 use anvil_core::types::GroupId;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -255,13 +255,14 @@ impl LockFields {
     }
 }
 
-/// The entity tag that a decision made, and the version's name where the bucket keeps versions.
+/// The entity tag that a decision made, and the version's name where the bucket keeps versions. As with AWS, a write is not told
+/// that its version is the null one.
 pub(super) fn decided(answer: Answer) -> S3Result<(ETag, Option<String>)> {
     if let Answer::Put { etag, .. } = answer {
         return Ok((etag, None));
     }
     let Answer::PutVersion { etag, name, .. } = answer else { return Err(unexpected("a put")) };
-    Ok((etag, Some(names::version_text(name))))
+    Ok((etag, (name != VersionName::Null).then(|| names::version_text(name))))
 }
 
 fn default_type() -> String {
