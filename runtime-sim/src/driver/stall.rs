@@ -5,7 +5,8 @@
 //!
 //! - `STALL-1` Three election timeouts after the first order to a drive that stands still, its node does not lead (`RAFT-21`),
 //!   and does not campaign before the drive moves.
-//! - `STALL-2` Eight election timeouts after it, another node leads.
+//! - `STALL-2` Within eight election timeouts after it another node leads. (Its own drive may be slow, so it may have given way
+//!   in its turn by then.)
 
 use super::cluster::{Cluster, Item, Outcome};
 use super::plan::Plan;
@@ -32,12 +33,14 @@ pub(super) struct Stalls {
     until: SimTime,
     /// The first order that met the stall.
     ordered: Option<SimTime>,
+    /// Another node has led since.
+    another_led: bool,
 }
 
 impl Stalls {
     pub(super) fn new(plan: &Plan) -> Stalls {
         let chance = Chance::named(plan.seed, "trouble stalls");
-        Stalls { chance, leader: None, count: 0, node: 0, until: SimTime(0), ordered: None }
+        Stalls { chance, leader: None, count: 0, node: 0, until: SimTime(0), ordered: None, another_led: false }
     }
 }
 
@@ -49,7 +52,7 @@ impl Cluster {
         let until = self.now.after(lasts);
         let Some(node) = self.troubles.stalls.leader.filter(|_| self.now >= self.troubles.stalls.until) else { return };
         let stalls = &mut self.troubles.stalls;
-        (stalls.node, stalls.until, stalls.ordered) = (node, until, None);
+        (stalls.node, stalls.until, stalls.ordered, stalls.another_led) = (node, until, None, false);
         stalls.count += 1;
         self.machine(node).disk(0).stall(until);
         self.note(format_args!("n{node} drive 0"), format_args!("stands still for {lasts} us"));
@@ -79,10 +82,7 @@ impl Cluster {
         if due.stall != stalls.count {
             return Ok(());
         }
-        let broken = match stalls.leader {
-            None => due.another_leads,
-            Some(leader) => leader == stalls.node,
-        };
+        let broken = if due.another_leads { !stalls.another_led } else { stalls.leader == Some(stalls.node) };
         if broken {
             let what = format!("node {} has something to write, and {:?} leads", stalls.node, stalls.leader);
             return Err(Complaint::new("a leader whose drive stands still gives way to another", what));
@@ -102,6 +102,7 @@ impl Cluster {
         let stalls = &mut self.troubles.stalls;
         if role == "leader" {
             stalls.leader = Some(node);
+            stalls.another_led |= node != stalls.node;
         } else if stalls.leader == Some(node) {
             stalls.leader = None;
         }
