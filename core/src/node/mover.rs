@@ -26,6 +26,7 @@ use super::event::{Effect, Task};
 use super::objects::TicketUse;
 use super::reading::{ReadFor, stripe_length};
 use super::recode::Recode;
+use crate::planted::planted;
 use crate::shards::{self, ShardKey};
 use crate::state::{Answer, Body, ObjectOperation, Operation, Place, Query, QueryAnswer};
 use crate::stripe::{self, DataKey, StripeId};
@@ -212,7 +213,9 @@ impl Node {
         let next = wanted.into_iter().filter(|at| self.mover.passed.is_none_or(|began| began < *at)).min();
         // MOVER-7
         let rest = self.config.recode_after * 6 + self.config.sweep_interval * 8;
-        let again = self.mover.passed.filter(|_| self.mover.changed).map(|began| began.after(rest));
+        // The planted bug would be mended by this look before it does harm.
+        let looks_again = self.mover.changed && !planted!(self.config.planted, StaleTopology);
+        let again = self.mover.passed.filter(|_| looks_again).map(|began| began.after(rest));
         let next = next.or(again);
         let idle = self.mover.queue_len() == 0 && self.mover.under_way() == 0;
         match &self.mover.round {
