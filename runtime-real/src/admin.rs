@@ -1,17 +1,12 @@
 //! `anvil admin`: users and access keys, over the port of any node.
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{NodeArgs, encoded};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use http::{Method, Request, header};
-use http_body_util::Full;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::Method;
 use serde_json::{Value, json};
 use std::io::Write as _;
-
-/// Bytes of an answer that are kept.
-const ANSWER_MAX: usize = 16 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,12 +26,8 @@ in ANVIL_SECRET_ACCESS_KEY.";
 pub struct AdminArgs {
     #[command(subcommand)]
     what: What,
-    /// Any node of the cluster: its address with --http-port.
-    #[arg(long, global = true, default_value = "http://127.0.0.1:9000", value_name = "URL")]
-    endpoint: String,
-    /// The secret access key of the node, for one that listens beyond loopback. Prefer the environment variable.
-    #[arg(long, global = true, env = "ANVIL_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET")]
-    bearer: Option<String>,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -99,8 +90,6 @@ struct Pair {
 
 /// Does what was asked for, and prints the node's answer as JSON.
 pub async fn administer(args: AdminArgs) -> anyhow::Result<()> {
-    let endpoint = Endpoint::parse(&args.endpoint)?;
-    let quoted = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let (method, path, wish) = match &args.what {
         What::User(UserCommand::Create { name, email, pair }) => {
             let mut wish = pair_of(pair);
@@ -109,19 +98,14 @@ pub async fn administer(args: AdminArgs) -> anyhow::Result<()> {
             (Method::POST, "/-/users".to_owned(), Some(wish))
         }
         What::User(UserCommand::List) => (Method::GET, "/-/users".to_owned(), None),
-        What::User(UserCommand::Delete { name }) => (Method::DELETE, format!("/-/users/{}", quoted(name)), None),
+        What::User(UserCommand::Delete { name }) => (Method::DELETE, format!("/-/users/{}", encoded(name)), None),
         What::Key(KeyCommand::Create { user, pair }) => {
-            (Method::POST, format!("/-/users/{}/keys", quoted(user)), Some(pair_of(pair)))
+            (Method::POST, format!("/-/users/{}/keys", encoded(user)), Some(pair_of(pair)))
         }
-        What::Key(KeyCommand::Delete { id }) => (Method::DELETE, format!("/-/keys/{}", quoted(id)), None),
+        What::Key(KeyCommand::Delete { id }) => (Method::DELETE, format!("/-/keys/{}", encoded(id)), None),
     };
-    let mut request = Request::builder().method(method).uri(path).header(header::HOST, &*endpoint.authority);
-    if let Some(bearer) = &args.bearer {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
-    }
     let body = wish.map(|wish| wish.to_string()).unwrap_or_default();
-    let request = request.body(Full::new(Bytes::from(body)))?;
-    let answer = endpoint.connection_keeping(ANSWER_MAX).send(request).await?.check("the request")?;
+    let answer = args.node.node()?.send(method, &path, Bytes::from(body)).await?.check("the request")?;
     let told: Value = serde_json::from_slice(&answer.beginning).context("the answer is not JSON")?;
     writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&told)?)?;
     Ok(())

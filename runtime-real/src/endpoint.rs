@@ -6,13 +6,63 @@
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use clap::Args;
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+
+/// Bytes of a node's answer that are kept: the status of thousands of nodes.
+const NODE_ANSWER_MAX: usize = 16 << 20;
+
+/// Which node a command asks, and how it may.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Any node of the cluster: its address with --http-port.
+    #[arg(long, global = true, default_value = "http://127.0.0.1:9000", value_name = "URL")]
+    endpoint: String,
+    /// The secret access key, for a node that listens beyond loopback. Prefer the environment variable: a command line is
+    /// seen by other users.
+    #[arg(long, global = true, env = "ANVIL_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET")]
+    bearer: Option<String>,
+}
+
+impl NodeArgs {
+    /// The node. Nothing is sent yet.
+    pub(crate) fn node(self) -> anyhow::Result<NodeDoor> {
+        let endpoint = Endpoint::parse(&self.endpoint)?;
+        Ok(NodeDoor { connection: endpoint.connection_keeping(NODE_ANSWER_MAX), endpoint, bearer: self.bearer })
+    }
+}
+
+/// The node that a command asks.
+#[derive(Debug)]
+pub(crate) struct NodeDoor {
+    endpoint: Endpoint,
+    connection: Connection,
+    bearer: Option<String>,
+}
+
+impl NodeDoor {
+    /// The node's answer, whatever its status.
+    pub(crate) async fn send(&mut self, method: Method, target: &str, body: Bytes) -> anyhow::Result<Answer> {
+        let mut request = Request::builder().method(method).uri(target).header(header::HOST, &*self.endpoint.authority);
+        if let Some(bearer) = &self.bearer {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
+        }
+        let request = request.body(Full::new(body)).context("the bearer token is no header")?;
+        self.connection.send(request).await
+    }
+}
+
+/// A name as one piece of a request's target.
+pub(crate) fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
+}
 
 /// How long one operation may take before it counts as failed.
 pub(crate) const OPERATION_TIME: Duration = Duration::from_secs(60);

@@ -131,13 +131,13 @@ impl Node {
         let decided = *answer == Answer::Done;
         // RECODE-4
         self.end_decision(new, drives, decided, out);
-        self.mover.recodes.remove(&id);
         if decided {
             self.mover.figures.recoded += 1;
+            self.mover.recodes.remove(&id);
+            self.start_moves(out);
         } else {
-            self.note_left_over();
+            self.fail_recode(id, out);
         }
-        self.start_moves(out);
     }
 
     /// The decision was not taken, or nobody knows.

@@ -150,9 +150,9 @@ impl Scrubber {
         Scrubbed { suspects: (self.suspects.len() + self.again.len()) as u64, ..self.figures }
     }
 
-    /// A whole pass, from now on.
-    fn begin_again(&mut self, now: Time) {
-        (self.asked, self.due, self.began, self.whole) = (false, now, now, true);
+    /// A whole pass, from `at` on.
+    fn begin_again(&mut self, at: Time) {
+        (self.asked, self.due, self.began, self.whole) = (false, at, at, true);
         (self.after, self.at_end, self.walk, self.looks) = (None, false, None, 0);
         self.page.clear();
         self.suspects.clear();
@@ -162,19 +162,17 @@ impl Scrubber {
 
     /// Everything was looked at, and what was damaged as often as it is in this pass.
     fn end_pass(&mut self, now: Time, interval: Option<Duration>) {
-        self.again.clear();
         if self.whole {
             self.figures.passes += 1;
             self.figures.clean_passes += u64::from(self.figures.damaged == self.damaged_before);
         }
         // SCRUB-2
-        self.due = match interval {
+        let next = match interval {
             None => NEVER,
             Some(interval) if self.whole => now.max(self.began.after(interval)),
             Some(_) => now,
         };
-        (self.began, self.whole, self.after, self.at_end) = (self.due, true, None, false);
-        (self.looks, self.damaged_before) = (0, self.figures.damaged);
+        self.begin_again(next);
     }
 }
 

@@ -10,19 +10,14 @@
 
 mod table;
 
-use crate::endpoint::{Answer, Connection, Endpoint};
+use crate::endpoint::{Answer, NodeArgs, NodeDoor, encoded};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
-use http::{Method, Request, header};
-use http_body_util::Full;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::Method;
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
-
-/// Bytes of an answer that are kept: the status of thousands of nodes.
-const ANSWER_MAX: usize = 16 << 20;
 
 /// How often a draining node is looked at.
 const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,13 +49,8 @@ in ANVIL_SECRET_ACCESS_KEY.";
 pub struct ClusterArgs {
     #[command(subcommand)]
     what: What,
-    /// Any node of the cluster: its address with --http-port.
-    #[arg(long, global = true, default_value = "http://127.0.0.1:9000", value_name = "URL")]
-    endpoint: String,
-    /// The secret access key, for a node that listens beyond loopback. Prefer the environment variable: a command line is
-    /// seen by other users.
-    #[arg(long, global = true, env = "ANVIL_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET")]
-    bearer: Option<String>,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -136,8 +126,7 @@ impl Group {
 /// # Errors
 /// What the node refused, in its words, or why it could not be asked.
 pub async fn operate(args: ClusterArgs) -> anyhow::Result<()> {
-    let endpoint = Endpoint::parse(&args.endpoint)?;
-    let mut node = Node { connection: endpoint.connection_keeping(ANSWER_MAX), endpoint, bearer: args.bearer };
+    let mut node = Node(args.node.node()?);
     match args.what {
         What::Status { json } => {
             let answer = node.ask(Method::GET, "/status").await?;
@@ -195,20 +184,11 @@ pub async fn operate(args: ClusterArgs) -> anyhow::Result<()> {
 
 /// The node that is asked.
 #[derive(Debug)]
-struct Node {
-    endpoint: Endpoint,
-    connection: Connection,
-    bearer: Option<String>,
-}
+struct Node(NodeDoor);
 
 impl Node {
     async fn ask(&mut self, method: Method, target: &str) -> anyhow::Result<Answer> {
-        let mut request = Request::builder().method(method).uri(target).header(header::HOST, &*self.endpoint.authority);
-        if let Some(bearer) = &self.bearer {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
-        }
-        let request = request.body(Full::new(Bytes::new())).context("the bearer token is no header")?;
-        let answer = self.connection.send(request).await?;
+        let answer = self.0.send(method, target, Bytes::new()).await?;
         if answer.status.is_success() {
             return Ok(answer);
         }
@@ -312,10 +292,6 @@ impl Node {
 fn document(answer: &Answer) -> anyhow::Result<Value> {
     serde_json::from_slice(&answer.beginning)
         .context("the answer is no JSON; is this the --http-port of an anvil node?")
-}
-
-fn encoded(name: &str) -> String {
-    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<()> {

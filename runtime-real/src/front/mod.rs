@@ -86,10 +86,14 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings, clus
     let writes = Arc::new(Semaphore::new(kv::WRITES_MAX));
     let lists = Arc::new(Semaphore::new(kv::LISTS_MAX));
     let users = Users::new(client.clone(), credentials.clone(), settings.root_key.as_ref());
-    let (shared_client, shared_users) = (client.clone(), users.clone());
-    let shared =
-        Shared { client: shared_client, users: shared_users, metrics: Arc::clone(&metrics), writes, lists, cluster };
-    let doors = Doors(Arc::new(shared));
+    let doors = Doors(Arc::new(Shared {
+        client: client.clone(),
+        users: users.clone(),
+        metrics: Arc::clone(&metrics),
+        writes,
+        lists,
+        cluster,
+    }));
     let guard = Guard::new(&credentials, settings.open_admin);
     let keys = get(kv::read).put(kv::write).post(kv::write).delete(kv::remove);
     let guarded = Router::new()

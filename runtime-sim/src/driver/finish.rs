@@ -235,23 +235,23 @@ impl Cluster {
             return Ok(());
         }
         // The pass that is under way may have gone past what was damaged since. A node that was removed asks nobody any more.
-        let members = serving(&self.look().await?);
+        let mut sights = self.look().await?;
+        let members = serving(&sights);
         let passed = |sights: &[(u64, Sight)]| -> Vec<u64> {
             let of_members = sights.iter().filter(|(node, _)| members.contains(node));
             of_members.map(|(_, sight)| sight.status.scrubbed.clean_passes).collect()
         };
-        let wanted = passed(&self.look().await?);
+        let before = passed(&sights);
         let end = self.now.after(2 * HEALING_MICROS);
-        while passed(&self.look().await?).iter().zip(&wanted).any(|(have, want)| *have < *want + 2) {
+        while passed(&sights).iter().zip(&before).any(|(have, before)| *have < *before + 2) {
             if self.now >= end {
-                let sights = self.look().await?;
                 let figures: Vec<_> = sights.iter().map(|(node, sight)| (*node, sight.status.scrubbed)).collect();
                 return Err(Complaint::new("a healed cluster mends its shards", format!("{figures:?}")));
             }
             let next = self.now.after(250 * MILLIS);
             self.run_until(next, |_| false).await?;
+            sights = self.look().await?;
         }
-        let sights = self.look().await?;
         for (node, local) in self.draw_loss(&sights) {
             self.note(format_args!("n{node} drive {local}"), format_args!("loses all its shards"));
             self.machine(node).disk(local).lose_extents();

@@ -12,7 +12,7 @@ use super::super::attributes::{DeleteCondition, Removal, VersionName, Versioning
 use super::super::command::{Answer, ETag, Md5, Metadata, ObjectCondition, ObjectName, Refusal};
 use super::retire::retire_version;
 use super::rows::{BucketRow, Change, Changes, Content, Current, KeyRows, VersionRow, VersionUse};
-use super::{check_condition, check_object_key, lock, place};
+use super::{check_condition, check_object_key, lock, place, used_elsewhere};
 use alloc::string::ToString;
 
 /// What a removal needs to know.
@@ -85,7 +85,7 @@ fn decide_newest(
             | VersionUse::Recoded { .. }
             | VersionUse::Reclaimable { .. }
             | VersionUse::Void { .. },
-        ) => return Err(Refusal::Invalid("the version is used for something else".to_string())),
+        ) => return Err(used_elsewhere()),
     }
     check_delete(rows.key.live(), removal.condition)?;
     if bucket.versioning == Versioning::Never {

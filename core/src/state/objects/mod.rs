@@ -134,6 +134,11 @@ fn check_metadata(metadata: &Metadata) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// An id that was decided for one thing cannot be decided for another.
+fn used_elsewhere() -> Refusal {
+    Refusal::Invalid("the version is used for something else".to_string())
+}
+
 /// Checks that a body is of a form that can be stored and read back.
 fn check_body(body: &Body) -> Result<(), Refusal> {
     let invalid = |message: &str| Err(Refusal::Invalid(message.to_string()));

@@ -18,7 +18,7 @@ use super::amend::check_attributes;
 use super::place::{place, placed, placed_before};
 use super::retire::{retire_id, retire_part};
 use super::rows::{BucketRow, Change, Changes, Content, Current, KeyRows, PartRow, UploadRow, VersionRow, VersionUse};
-use super::{check_body, check_expiry, check_metadata, check_object_key, check_write, lock};
+use super::{check_body, check_expiry, check_metadata, check_object_key, check_write, lock, used_elsewhere};
 use crate::types::{VersionId, WallTime};
 use alloc::boxed::Box;
 use alloc::format;
@@ -266,10 +266,6 @@ pub fn decide_abort(
     changes.rows.push(Change::RemoveUpload(object.clone(), upload));
     retire_id(&mut changes, upload, WallTime(0), moment); // UPLOAD-2
     Ok(changes)
-}
-
-fn used_elsewhere() -> Refusal {
-    Refusal::Invalid("the version is used for something else".to_string())
 }
 
 fn check_number(number: u16) -> Result<(), Refusal> {

@@ -15,9 +15,8 @@ use super::super::command::{Body, ETag, Metadata, ObjectCondition, ObjectName, R
 use super::amend::check_attributes;
 use super::place::{place, placed, placed_before};
 use super::rows::{Changes, Content, KeyRows, VersionRow, VersionUse};
-use super::{check_body, check_expiry, check_metadata, check_object_key, check_write, lock};
+use super::{check_body, check_expiry, check_metadata, check_object_key, check_write, lock, used_elsewhere};
 use crate::types::WallTime;
-use alloc::string::ToString;
 
 /// `PutObject`.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +74,7 @@ pub fn decide(rows: &PutRows, put: &Put<'_>, moment: Moment) -> Result<Changes, 
             | VersionUse::Part { .. }
             | VersionUse::Recoded { .. },
         ) => {
-            return Err(Refusal::Invalid("the version is used for something else".to_string()));
+            return Err(used_elsewhere());
         }
     }
     let bucket = rows.key.bucket.as_ref().ok_or(Refusal::NoSuchBucket)?;

@@ -16,7 +16,7 @@ use super::super::Moment;
 use super::super::command::{Answer, Body, Place, Refusal};
 use super::retire::retire_body;
 use super::rows::{Change, Changes, ReclaimRow, VersionUse};
-use super::{check_body, check_expiry};
+use super::{check_body, check_expiry, used_elsewhere};
 use crate::types::WallTime;
 use alloc::string::ToString;
 use alloc::vec;
@@ -59,7 +59,7 @@ pub fn decide(recoding: &Recoding<'_>, moment: Moment) -> Result<Option<Changes>
             | VersionUse::Part { .. }
             | VersionUse::Recoded { .. },
         ) => {
-            return Err(Refusal::Invalid("the version is used for something else".to_string()));
+            return Err(used_elsewhere());
         }
     }
     // RECODE-1
