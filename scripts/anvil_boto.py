@@ -56,6 +56,9 @@ class BotoClient:
             return Answer(status, said.get("HTTPHeaders", {}), f"{told.get('Code')}: {told.get('Message')}".encode())
         except ReadTimeoutError as error:
             raise TimeoutError(str(error)) from None
+        except AttributeError as error:
+            # botocore looks at the socket after http.client has let go of one that broke.
+            raise ConnectionError(str(error)) from None
         except (BotoCoreError, http.client.HTTPException) as error:
             raise ConnectionError(str(error)) from None
         said = answer["ResponseMetadata"]

@@ -41,6 +41,8 @@ pub struct Config {
     pub clock_drift_ppm_max: Option<u32>,
     /// See [`raft::Config::append_bytes_max`].
     pub append_bytes_max: usize,
+    /// See [`raft::Config::snapshot_chunk_bytes`].
+    pub snapshot_chunk_bytes: usize,
     /// See [`raft::Config::tail_entries_max`].
     pub tail_entries_max: u64,
     /// Bytes of commands applied after which the state store is made durable and the log cut.
@@ -95,6 +97,7 @@ impl Config {
             election_timeout: self.election_timeout,
             heartbeat_interval: self.heartbeat_interval,
             append_bytes_max: self.append_bytes_max,
+            snapshot_chunk_bytes: self.snapshot_chunk_bytes,
             // One that the follower is syncing and one for its next sync. What comes meanwhile leaves together with the
             // next: more in flight would be synced together all the same, and cost a message for each command.
             appends_in_flight_max: 2,

@@ -9,7 +9,7 @@
 //!   requests under way will raise it to, so a late completion cannot vouch for the entries that came instead.
 
 use super::event::Effect;
-use super::message::{AppendOutcome, Message};
+use super::message::{AppendOutcome, InstallOutcome, Message};
 use super::{Raft, RoleState};
 use crate::types::{Entries, LogIndex, LogPosition, NodeId, PersistId, Time};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -95,8 +95,9 @@ impl Durability {
 fn vouches_after(message: &Message, last: LogIndex) -> bool {
     match message {
         Message::AppendEntriesResponse { outcome: AppendOutcome::Matched(matched), .. } => *matched > last,
-        Message::InstallSnapshotResponse { matched, .. } => *matched > last,
+        Message::InstallSnapshotResponse { outcome: InstallOutcome::Installed(matched), .. } => *matched > last,
         Message::AppendEntriesResponse { outcome: AppendOutcome::Rejected { .. }, .. }
+        | Message::InstallSnapshotResponse { outcome: InstallOutcome::Received { .. }, .. }
         | Message::PreVote { .. }
         | Message::PreVoteResponse { .. }
         | Message::RequestVote { .. }

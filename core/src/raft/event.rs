@@ -26,7 +26,9 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Most bytes of payload in one `AppendEntries`.
     pub append_bytes_max: usize,
-    /// Most appends to one follower that are not answered yet.
+    /// Bytes of one piece of a snapshot. At least 1.
+    pub snapshot_chunk_bytes: usize,
+    /// Most appends to one follower, or pieces of a snapshot, that are not answered yet.
     pub appends_in_flight_max: usize,
     /// Entries kept behind the compaction point, so that a follower which is a little behind is spared a snapshot.
     pub tail_entries_max: u64,

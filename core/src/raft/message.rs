@@ -1,7 +1,7 @@
 //! What the replicas of a group say to each other. Names and fields as in Raft figure 2 and figure 13; pre-vote as in
 //! the thesis, §9.6, and the transfer of the lead, §3.10.
 
-use crate::types::{Entry, LogIndex, LogPosition, Payload, Snapshot, Term};
+use crate::types::{Entry, LogIndex, LogPosition, Membership, Payload, Term};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -21,10 +21,10 @@ pub enum Message {
     AppendEntries { term: Term, previous: LogPosition, entries: Vec<Entry>, commit: LogIndex, round: u64 },
     /// How an append ended.
     AppendEntriesResponse { term: Term, outcome: AppendOutcome, round: u64 },
-    /// The leader's state machine, for a replica whose next entry the leader has cut.
-    InstallSnapshot { term: Term, snapshot: Snapshot },
-    /// The snapshot is installed and durable up to `matched`.
-    InstallSnapshotResponse { term: Term, matched: LogIndex },
+    /// A piece of the leader's state machine, for a replica whose next entry the leader has cut.
+    InstallSnapshot { term: Term, chunk: SnapshotChunk },
+    /// How far the snapshot has come.
+    InstallSnapshotResponse { term: Term, outcome: InstallOutcome },
     /// The leader wants the receiver to take over (thesis §3.10).
     TimeoutNow { term: Term },
     /// A command of a follower's client, for the leader of `term`.
@@ -53,6 +53,34 @@ pub enum ForwardOutcome {
     Proposed(LogIndex),
     /// Too many commands wait already. Nothing happened.
     Busy,
+}
+
+/// Bytes of a snapshot at most. Nobody holds that much in memory, so it is a lie.
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 36;
+
+/// A piece of a snapshot. The snapshot is named by its position and its size: what replicas of one group have there is equal,
+/// so a follower goes on with the pieces of another leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotChunk {
+    /// The last entry that the whole snapshot includes.
+    pub position: LogPosition,
+    /// The membership there, as in [`Snapshot::membership`](crate::types::Snapshot).
+    pub membership: Option<Membership>,
+    /// Bytes of the rows of the whole snapshot.
+    pub size: u64,
+    /// How many bytes of them stand before these.
+    pub offset: u64,
+    /// These bytes.
+    pub rows: Bytes,
+}
+
+/// How a follower answers a piece of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstallOutcome {
+    /// The follower's log and state machine are durable and equal to the leader's up to here: it needs no more of it.
+    Installed(LogIndex),
+    /// So many bytes of the snapshot at this position have come without a gap. Not durable: a restart forgets them.
+    Received { position: LogPosition, bytes: u64 },
 }
 
 /// How a follower answers an append.
@@ -114,9 +142,13 @@ impl Message {
                     && last.term <= *term
                     && *term > Term(0)
             }
-            Message::InstallSnapshot { term, snapshot } => {
-                let position = snapshot.position;
-                is_position(position, number_max) && position.index > LogIndex(0) && position.term <= *term
+            Message::InstallSnapshot { term, chunk } => {
+                let end = chunk.offset.checked_add(chunk.rows.len() as u64);
+                is_position(chunk.position, number_max)
+                    && chunk.position.index > LogIndex(0)
+                    && chunk.position.term <= *term
+                    && end.is_some_and(|end| end <= chunk.size)
+                    && chunk.size <= SNAPSHOT_BYTES_MAX
             }
             Message::PreVoteResponse { .. }
             | Message::RequestVoteResponse { .. }

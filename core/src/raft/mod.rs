@@ -33,6 +33,7 @@
 //! - `RAFT-19`, `RAFT-20`: what a follower asks of its leader, and hears, see `forward`.
 //! - `RAFT-21`: a leader whose disk stands still gives the lead away, and does not campaign before the disk moves, see `stall`.
 //! - `RAFT-22`, `RAFT-23`: what a lease of reads rests on, see `lease`.
+//! - `RAFT-24`: a snapshot is put together from pieces of one and the same, see `chunks`.
 //!
 //! A replica trusts its own disk, checked by whoever recovered it, and asserts. It does not trust a message: one that
 //! cannot come from a correct replica is counted in [`Raft::suspect_messages`] and dropped. It does hear nodes that are not in
@@ -40,6 +41,7 @@
 //!
 //! Not here: what commands mean, how messages travel, and how the log is stored.
 
+mod chunks;
 mod durability;
 mod election;
 pub mod event;
@@ -60,10 +62,11 @@ mod tests;
 mod transfer;
 
 pub use event::{Change, ChangeRefusal, Config, Effect, Event, Refusal, Restored, Role};
-pub use message::{AppendOutcome, Ask, ForwardOutcome, Message};
+pub use message::{AppendOutcome, Ask, ForwardOutcome, InstallOutcome, Message, SnapshotChunk};
 
 use crate::types::{Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Term, Time};
 use alloc::vec::Vec;
+use chunks::Receiving;
 use core::time::Duration;
 use durability::Durability;
 use election::Campaign;
@@ -100,6 +103,8 @@ pub struct Raft {
     round: u64,
     /// The snapshot that the state machine is being replaced by, and the membership that it changed to, if any.
     installing: Option<(LogPosition, Option<Membership>)>,
+    /// What has come of the snapshot that the leader sends.
+    receiving: Option<Receiving>,
     /// The state machine was asked for a snapshot and has not answered.
     taking: bool,
     /// The state machine was durable up to here at the last checkpoint.
@@ -147,6 +152,7 @@ impl Raft {
             role: RoleState::Follower { following: None, election_at: now },
             round: 0,
             installing: None,
+            receiving: None,
             taking: false,
             compacted: LogIndex(0),
             reset_pending,
@@ -309,10 +315,10 @@ impl Raft {
                     self.on_append_response(from, outcome, round, now, out);
                 }
             }
-            Message::InstallSnapshot { term, snapshot } => self.on_install_snapshot(from, term, snapshot, now, out),
-            Message::InstallSnapshotResponse { term, matched } => {
+            Message::InstallSnapshot { term, chunk } => self.on_install_snapshot(from, term, chunk, now, out),
+            Message::InstallSnapshotResponse { term, outcome } => {
                 if self.is_answer_to_leader(from, term, now, out) {
-                    self.on_install_response(from, matched, now, out);
+                    self.on_install_response(from, outcome, now, out);
                 }
             }
             Message::TimeoutNow { term } => self.on_timeout_now(from, term, now, out),
@@ -386,6 +392,7 @@ fn check_config(config: &Config) {
         "a follower must outlast two lost heartbeats: the interval is at most a third of the election timeout"
     );
     assert!(config.appends_in_flight_max > 0, "replication needs a window");
+    assert!(config.snapshot_chunk_bytes > 0, "a snapshot is sent in pieces that have something");
     let drift = config.clock_drift_ppm_max.unwrap_or_default();
     assert!(drift < lease::PARTS / 2, "a clock that may run at half the pace of time bounds nothing");
 }

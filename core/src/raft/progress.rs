@@ -7,6 +7,7 @@
 //!
 //! - `RAFT-8` (the leader's half): `matched` only grows, and only by what the follower said is durable.
 
+use super::chunks::Sending;
 use super::forward::Forwards;
 use super::message::AppendOutcome;
 use crate::types::{LogIndex, Time};
@@ -42,8 +43,8 @@ pub(super) enum ProgressState {
     Probe,
     /// Entries flow. Holds the last index of each append that is not answered, oldest first.
     Replicate { in_flight: VecDeque<LogIndex> },
-    /// Waits for a snapshot; since when the last one is on its way, if it is.
-    Snapshot { sent: Option<Time> },
+    /// Waits for a snapshot, or is sent one.
+    Snapshot { sending: Option<Sending> },
 }
 
 impl Progress {
@@ -136,7 +137,7 @@ impl Progress {
     }
 
     pub(super) fn become_snapshot(&mut self) {
-        self.state = ProgressState::Snapshot { sent: None };
+        self.state = ProgressState::Snapshot { sending: None };
     }
 
     fn become_replicate(&mut self) {

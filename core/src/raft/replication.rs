@@ -16,7 +16,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// A snapshot that is not acknowledged after this many election timeouts is taken for lost.
+/// A follower that says nothing of its snapshot for this many election timeouts is probed again.
 const SNAPSHOT_PATIENCE: u32 = 8;
 
 impl Raft {
@@ -85,12 +85,24 @@ impl Raft {
 
     /// Speaks to a follower, naming the entry that it should have by then: a refusal tells what was lost.
     fn send_heartbeat(&mut self, to: NodeId, now: Time, out: &mut Vec<Effect>) {
-        let patience = self.config.election_timeout * SNAPSHOT_PATIENCE;
+        let (timeout, chunk_bytes) = (self.config.election_timeout, self.config.snapshot_chunk_bytes);
+        let in_flight_max = self.config.appends_in_flight_max;
+        let term = self.hard_state.term;
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.peers.get_mut(&to) else { return };
-        match &progress.state {
-            ProgressState::Snapshot { sent: Some(sent) } if now >= sent.after(patience) => progress.become_probe(),
-            ProgressState::Snapshot { .. } => {
+        match &mut progress.state {
+            ProgressState::Snapshot { sending: Some(sending) }
+                if sending.is_given_up(now, timeout * SNAPSHOT_PATIENCE) =>
+            {
+                progress.become_probe();
+            }
+            ProgressState::Snapshot { sending } => {
+                if let Some(sending) = sending
+                    && sending.go_back(now, timeout)
+                {
+                    let chunk = sending.next(chunk_bytes, in_flight_max).unwrap_or_else(|| sending.question());
+                    out.push(Effect::Send { to, message: Message::InstallSnapshot { term, chunk } });
+                }
                 self.send_greeting(to, out);
                 return;
             }
@@ -167,7 +179,7 @@ impl Raft {
         let is_ready = progress.on_outcome(outcome, agreement, base);
         self.advance_commit(now, out);
         if is_ready {
-            self.resume(from, out);
+            self.resume(from, now, out);
         }
         self.finish_round(out);
         self.hand_over(out);
@@ -179,14 +191,14 @@ impl Raft {
     }
 
     /// Sends a follower that has just answered what it needs next, of whatever kind.
-    pub(super) fn resume(&mut self, to: NodeId, out: &mut Vec<Effect>) {
+    pub(super) fn resume(&mut self, to: NodeId, now: Time, out: &mut Vec<Effect>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.peers.get_mut(&to) else { return };
         let is_cut = self.log.term(progress.next.prev()).is_none();
         match &progress.state {
             ProgressState::Probe | ProgressState::Replicate { .. } if is_cut => {
                 progress.become_snapshot();
-                self.take_snapshot(out);
+                self.provide_snapshot(now, out);
             }
             ProgressState::Snapshot { .. } | ProgressState::Probe | ProgressState::Replicate { .. } => {
                 self.prompt(to, out);

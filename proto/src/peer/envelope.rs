@@ -34,7 +34,7 @@ pub fn encode(message: &PeerMessage) -> Framed {
 /// The one large payload of a message, if it is of a kind that has one.
 fn body(message: &PeerMessage) -> Option<Bytes> {
     match message {
-        PeerMessage::Raft { message: Message::InstallSnapshot { snapshot, .. }, .. } => Some(snapshot.rows.clone()),
+        PeerMessage::Raft { message: Message::InstallSnapshot { chunk, .. }, .. } => Some(chunk.rows.clone()),
         PeerMessage::Shard(ShardOrder::Put { record, .. })
         | PeerMessage::ShardAnswer { outcome: ShardOutcome::Loaded(Some(record)), .. } => Some(record.clone()),
         PeerMessage::Raft { .. }
@@ -68,7 +68,7 @@ pub fn decode(framed: Framed) -> Result<PeerMessage, DecodeError> {
         peer_message::Message::AppendEntries(of) => of_group(raft::append_entries(of)?),
         peer_message::Message::AppendEntriesResponse(of) => of_group(raft::append_entries_response(of)?),
         peer_message::Message::InstallSnapshot(of) => of_group(raft::install_snapshot(of, &mut body)?),
-        peer_message::Message::InstallSnapshotResponse(of) => of_group(raft::install_snapshot_response(of)),
+        peer_message::Message::InstallSnapshotResponse(of) => of_group(raft::install_snapshot_response(of)?),
         peer_message::Message::TimeoutNow(of) => of_group(raft::timeout_now(of)),
         peer_message::Message::Forward(of) => of_group(raft::forward(of)?),
         peer_message::Message::ForwardResponse(of) => of_group(raft::forward_response(of)?),

@@ -40,7 +40,7 @@ pub struct Framed {
     /// The protobuf message `anvil.peer.v1.PeerMessage`. At most [`MESSAGE_SIZE_MAX`] bytes.
     pub head: Bytes,
     /// The message's one large payload, as it is: the record of a shard (at most [`SHARD_SIZE_MAX`] bytes) or the rows of a
-    /// snapshot (at most [`SNAPSHOT_SIZE_MAX`] bytes). Empty when the message has none.
+    /// piece of a snapshot (at most [`SNAPSHOT_CHUNK_SIZE_MAX`] bytes). Empty when the message has none.
     pub body: Bytes,
 }
 
@@ -50,8 +50,8 @@ pub const MESSAGE_SIZE_MAX: usize = 8 << 20;
 /// Bytes of a shard's record at most. A stripe has 1 MiB, and a record of all of it little more.
 pub const SHARD_SIZE_MAX: usize = 4 << 20;
 
-/// Bytes of a snapshot's rows at most: a whole state machine.
-pub const SNAPSHOT_SIZE_MAX: usize = 1 << 30;
+/// Bytes of one piece of a snapshot at most. Leaders send pieces of about 1 MiB.
+pub const SNAPSHOT_CHUNK_SIZE_MAX: usize = 4 << 20;
 
 /// Bytes of one command at most. The largest that a client can cause carries a user key's value of 1 MiB.
 pub const COMMAND_SIZE_MAX: usize = 4 << 20;

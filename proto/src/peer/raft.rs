@@ -1,14 +1,14 @@
 //! Messages between the replicas of a group.
 //!
-//! Every message has a term. The rows of a snapshot are the body of its message; commands stay in the head, for an append
+//! Every message has a term. A piece of a snapshot's rows is the body of its message; commands stay in the head, for an append
 //! carries many. First all messages to the wire, then, in the order of the `.proto` file, each one back.
 
 use super::envelope::{Body, check_size, required};
-use super::{COMMAND_SIZE_MAX, DecodeError, SNAPSHOT_SIZE_MAX};
+use super::{COMMAND_SIZE_MAX, DecodeError, SNAPSHOT_CHUNK_SIZE_MAX};
 use crate::wire::{self, entry, peer_message};
 use crate::wire::{append_entries_response::Outcome as Appended, forward_response::Outcome as Forwarded};
-use anvil_core::raft::{AppendOutcome, Ask, ForwardOutcome, Message};
-use anvil_core::types::{Entry, LogIndex, LogPosition, Membership, NodeId, Payload, Snapshot, Term};
+use anvil_core::raft::{AppendOutcome, Ask, ForwardOutcome, InstallOutcome, Message, SnapshotChunk};
+use anvil_core::types::{Entry, LogIndex, LogPosition, Membership, NodeId, Payload, Term};
 
 pub(super) fn encode(message: &Message) -> peer_message::Message {
     match message {
@@ -42,17 +42,25 @@ pub(super) fn encode(message: &Message) -> peer_message::Message {
                 outcome: Some(wire_append_outcome(*outcome)),
             })
         }
-        Message::InstallSnapshot { term, snapshot } => {
+        Message::InstallSnapshot { term, chunk } => {
             // The rows are the body.
-            let Snapshot { position, membership, rows: _ } = snapshot;
+            let SnapshotChunk { position, membership, size, offset, rows: _ } = chunk;
             peer_message::Message::InstallSnapshot(wire::InstallSnapshot {
                 term: term.0,
                 position: Some(wire_position(*position)),
                 membership: membership.as_ref().map(wire_membership),
+                size: Some(*size),
+                offset: *offset,
             })
         }
-        Message::InstallSnapshotResponse { term, matched } => {
-            let response = wire::InstallSnapshotResponse { term: term.0, matched: matched.0 };
+        Message::InstallSnapshotResponse { term, outcome } => {
+            let (matched, received) = match *outcome {
+                InstallOutcome::Installed(matched) => (matched.0, None),
+                InstallOutcome::Received { position, bytes } => {
+                    (0, Some(wire::SnapshotReceived { position: Some(wire_position(position)), bytes }))
+                }
+            };
+            let response = wire::InstallSnapshotResponse { term: term.0, matched, received };
             peer_message::Message::InstallSnapshotResponse(response)
         }
         Message::TimeoutNow { term } => peer_message::Message::TimeoutNow(wire::TimeoutNow { term: term.0 }),
@@ -168,16 +176,24 @@ pub(super) fn append_entries_response(response: wire::AppendEntriesResponse) -> 
 }
 
 pub(super) fn install_snapshot(install: wire::InstallSnapshot, body: &mut Body) -> Result<Message, DecodeError> {
-    let wire::InstallSnapshot { term, position: last, membership: of } = install;
+    let wire::InstallSnapshot { term, position: last, membership: of, size, offset } = install;
     let membership = of.map(membership).transpose()?;
     let position = position(last, "position")?;
-    let rows = body.take(SNAPSHOT_SIZE_MAX)?;
-    Ok(Message::InstallSnapshot { term: Term(term), snapshot: Snapshot { position, membership, rows } })
+    let size = required(size, "size")?;
+    let rows = body.take(SNAPSHOT_CHUNK_SIZE_MAX)?;
+    let chunk = SnapshotChunk { position, membership, size, offset, rows };
+    Ok(Message::InstallSnapshot { term: Term(term), chunk })
 }
 
-pub(super) fn install_snapshot_response(response: wire::InstallSnapshotResponse) -> Message {
-    let wire::InstallSnapshotResponse { term, matched } = response;
-    Message::InstallSnapshotResponse { term: Term(term), matched: LogIndex(matched) }
+pub(super) fn install_snapshot_response(response: wire::InstallSnapshotResponse) -> Result<Message, DecodeError> {
+    let wire::InstallSnapshotResponse { term, matched, received } = response;
+    let outcome = match received {
+        None => InstallOutcome::Installed(LogIndex(matched)),
+        Some(wire::SnapshotReceived { position: of, bytes }) => {
+            InstallOutcome::Received { position: position(of, "position")?, bytes }
+        }
+    };
+    Ok(Message::InstallSnapshotResponse { term: Term(term), outcome })
 }
 
 pub(super) fn timeout_now(timeout_now: wire::TimeoutNow) -> Message {

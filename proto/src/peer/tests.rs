@@ -1,7 +1,7 @@
 //! Golden bytes of each message, and bytes that no correct peer sends.
 
 use super::{
-    COMMAND_SIZE_MAX, DecodeError, ERROR_SIZE_MAX, Framed, MESSAGE_SIZE_MAX, SHARD_SIZE_MAX, SNAPSHOT_SIZE_MAX,
+    COMMAND_SIZE_MAX, DecodeError, ERROR_SIZE_MAX, Framed, MESSAGE_SIZE_MAX, SHARD_SIZE_MAX, SNAPSHOT_CHUNK_SIZE_MAX,
     VERSIONS_MAX, decode, encode,
 };
 use anvil_core::node::PeerMessage;
@@ -250,10 +250,11 @@ fn sizes_are_bounded() {
 }
 
 #[test]
-fn a_snapshot_may_be_larger_than_any_other_message() {
-    const { assert!(MESSAGE_SIZE_MAX < SNAPSHOT_SIZE_MAX && SHARD_SIZE_MAX < SNAPSHOT_SIZE_MAX) };
-    let snapshot = install(vec![7; MESSAGE_SIZE_MAX + 1]);
-    assert!(decode(encode(&snapshot)) == Ok(snapshot), "a large snapshot");
+fn a_piece_of_a_snapshot_is_bounded() {
+    let piece = |size| install(vec![7; size]);
+    assert!(decode(encode(&piece(SNAPSHOT_CHUNK_SIZE_MAX))) == Ok(piece(SNAPSHOT_CHUNK_SIZE_MAX)), "the largest");
+    let (size, size_max) = (SNAPSHOT_CHUNK_SIZE_MAX + 1, SNAPSHOT_CHUNK_SIZE_MAX);
+    assert_eq!(decode(encode(&piece(size))), Err(DecodeError::TooLarge { part: "body", size, size_max }));
 }
 
 #[test]

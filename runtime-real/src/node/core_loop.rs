@@ -212,6 +212,7 @@ fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
         heartbeat_interval: Duration::from_millis(100),
         clock_drift_ppm_max: options.clock_drift_ppm_max,
         append_bytes_max: 1 << 20,
+        snapshot_chunk_bytes: 1 << 20,
         tail_entries_max: 4096,
         checkpoint_bytes: 12 << 20,
         checkpoint_interval: Duration::from_secs(30),

@@ -38,13 +38,13 @@ pub struct Frame {
 /// Bytes of a head at most.
 pub const HEAD_SIZE_MAX: usize = 16 << 20;
 
-/// Bytes of a body at most: a snapshot of a whole state machine.
-pub const BODY_SIZE_MAX: usize = 1 << 30;
+/// Bytes of a body at most: a shard, or a piece of a snapshot.
+pub const BODY_SIZE_MAX: usize = 4 << 20;
 
 /// Bytes of a frame on the control stream at most.
 pub const CONTROL_SIZE_MAX: usize = 256 << 10;
 
-/// Bytes of a frame that is sent beside others; a larger one is sent alone.
+/// Bytes of a frame at most.
 pub(super) const SINGLE_SIZE_MAX: usize = 16 << 20;
 
 /// What one connection's half-read single frames may take. A correct peer has at most two windows and a frame under way.
@@ -59,19 +59,17 @@ const LENGTHS: usize = 8;
 pub(super) enum StreamKind {
     Control = 1,
     Single = 2,
-    Huge = 3,
 }
 
 impl StreamKind {
     fn of(byte: u8) -> Option<StreamKind> {
-        [StreamKind::Control, StreamKind::Single, StreamKind::Huge].into_iter().find(|&kind| kind as u8 == byte)
+        [StreamKind::Control, StreamKind::Single].into_iter().find(|&kind| kind as u8 == byte)
     }
 
     fn size_max(self) -> usize {
         match self {
             StreamKind::Control => CONTROL_SIZE_MAX,
             StreamKind::Single => SINGLE_SIZE_MAX,
-            StreamKind::Huge => HEAD_SIZE_MAX + BODY_SIZE_MAX,
         }
     }
 }
@@ -84,13 +82,12 @@ impl Frame {
 
     /// On what kind of stream it goes, or nothing if it is too large for any.
     pub(super) fn kind(&self) -> Option<StreamKind> {
-        if self.head.len() > HEAD_SIZE_MAX || self.body.len() > BODY_SIZE_MAX {
+        if self.head.len() > HEAD_SIZE_MAX || self.body.len() > BODY_SIZE_MAX || self.size() > SINGLE_SIZE_MAX {
             return None;
         }
         Some(match self.lane {
             Lane::Control if self.size() <= CONTROL_SIZE_MAX => StreamKind::Control,
-            Lane::Control | Lane::Bulk if self.size() <= SINGLE_SIZE_MAX => StreamKind::Single,
-            Lane::Control | Lane::Bulk => StreamKind::Huge,
+            Lane::Control | Lane::Bulk => StreamKind::Single,
         })
     }
 
@@ -152,8 +149,6 @@ impl From<ReadExactError> for FrameError {
 #[derive(Debug, Default)]
 pub(super) struct HalfRead {
     bytes: AtomicUsize,
-    /// Frames that take all by themselves are read one at a time.
-    huge: tokio::sync::Mutex<()>,
 }
 
 /// A part of it, given back when dropped.
@@ -191,12 +186,7 @@ pub(super) async fn read_stream(
     let mut lengths = [0; LENGTHS];
     stream.read_exact(&mut lengths).await?;
     let (head, body) = check_lengths(&lengths, kind)?;
-    let (_alone, _share);
-    if kind == StreamKind::Huge {
-        _alone = half_read.huge.lock().await;
-    } else {
-        _share = half_read.take(head + body)?;
-    }
+    let _share = half_read.take(head + body)?;
     let head = read_part(&mut stream, head).await?;
     let body = read_part(&mut stream, body).await?;
     if stream.read_chunk(1, true).await?.is_some() {
@@ -265,8 +255,9 @@ mod tests {
         assert_eq!(kind(Lane::Control, 100, CONTROL_SIZE_MAX - 99), Some(StreamKind::Single));
         assert_eq!(kind(Lane::Bulk, 1, 0), Some(StreamKind::Single));
         assert_eq!(kind(Lane::Bulk, SINGLE_SIZE_MAX, 0), Some(StreamKind::Single));
-        assert_eq!(kind(Lane::Control, 1, SINGLE_SIZE_MAX), Some(StreamKind::Huge));
-        assert_eq!(kind(Lane::Bulk, HEAD_SIZE_MAX + 1, 0), None);
+        assert_eq!(kind(Lane::Control, 1, BODY_SIZE_MAX), Some(StreamKind::Single));
+        assert_eq!(kind(Lane::Bulk, 1, BODY_SIZE_MAX + 1), None);
+        assert_eq!(kind(Lane::Bulk, SINGLE_SIZE_MAX, 1), None);
     }
 
     #[test]
@@ -279,9 +270,8 @@ mod tests {
         for (kind, head, body) in [
             (StreamKind::Control, 256 << 10, 1),
             (StreamKind::Single, 16 << 20, 1),
-            (StreamKind::Huge, 0, (1 << 30) + 1),
-            (StreamKind::Huge, (16 << 20) + 1, 0),
-            (StreamKind::Huge, u32::MAX, u32::MAX),
+            (StreamKind::Single, 0, (4 << 20) + 1),
+            (StreamKind::Single, u32::MAX, u32::MAX),
         ] {
             let refused = check_lengths(&lengths(head, body), kind);
             assert!(matches!(refused, Err(FrameError::TooLarge { .. })), "{kind:?} {head} {body}");

@@ -42,7 +42,6 @@ struct InFlight {
 /// LINK-2: together less than the connection's window, even when each has one frame that is larger than its share.
 const BULK: InFlight = InFlight { streams: 32, bytes: 16 << 20 };
 const BATCHES: InFlight = InFlight { streams: 8, bytes: 8 << 20 };
-const HUGE: InFlight = InFlight { streams: 1, bytes: 1 };
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -150,7 +149,6 @@ async fn send_all(peer: &Peer, connection: &Connection) -> ConnectionError {
         _ = send_control(peer, connection) => connection.closed().await,
         () = send_singly(peer, &peer.batches, connection, StreamKind::Single, BATCHES) => connection.closed().await,
         () = send_singly(peer, &peer.bulk, connection, StreamKind::Single, BULK) => connection.closed().await,
-        () = send_singly(peer, &peer.huge, connection, StreamKind::Huge, HUGE) => connection.closed().await,
     }
 }
 
@@ -206,7 +204,6 @@ async fn open(connection: &Connection, kind: StreamKind) -> Result<SendStream, W
     let priority = match kind {
         StreamKind::Control => 2,
         StreamKind::Single => 1,
-        StreamKind::Huge => 0,
     };
     let _ = stream.set_priority(priority);
     stream.write_all(&[kind as u8]).await?;

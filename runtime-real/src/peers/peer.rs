@@ -17,9 +17,6 @@ const CONTROL_QUEUE: Limits = Limits { frames: 16 << 10, bytes: 16 << 20 };
 /// Large control frames, such as a batch of entries, and bulk frames.
 const SINGLE_QUEUE: Limits = Limits { frames: 1 << 10, bytes: 32 << 20 };
 
-/// Snapshots: one, or several small ones.
-const HUGE_QUEUE: Limits = Limits { frames: 4, bytes: 64 << 20 };
-
 /// After a pause of this length a frame means that somebody wants the peer again, and it is dialed at once.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -70,7 +67,6 @@ pub(super) struct Peer {
     /// Large control frames: not behind bulk.
     pub(super) batches: Queue,
     pub(super) bulk: Queue,
-    pub(super) huge: Queue,
     pub(super) counts: Counts,
     /// The connection to it, while it stands.
     pub(super) standing: Mutex<Option<Connection>>,
@@ -88,7 +84,6 @@ impl Peer {
             control: Queue::new(CONTROL_QUEUE),
             batches: Queue::new(SINGLE_QUEUE),
             bulk: Queue::new(SINGLE_QUEUE),
-            huge: Queue::new(HUGE_QUEUE),
             counts: Counts::default(),
             standing: Mutex::default(),
             wanted: Notify::new(),
@@ -111,7 +106,6 @@ impl Peer {
                 super::Lane::Control => self.batches.push(frame),
                 super::Lane::Bulk => self.bulk.push(frame),
             },
-            Some(StreamKind::Huge) => self.huge.push(frame),
             None => false,
         };
         if !queued {
@@ -125,7 +119,7 @@ impl Peer {
 
     /// Drops what waits, since it cannot be sent soon and would only be old when it can. How many frames there were.
     pub(super) fn drop_waiting(&self) -> usize {
-        let dropped = [&self.control, &self.batches, &self.bulk, &self.huge].map(Queue::clear).iter().sum();
+        let dropped = [&self.control, &self.batches, &self.bulk].map(Queue::clear).iter().sum();
         add(&self.counts.frames_dropped, dropped);
         dropped
     }
@@ -137,7 +131,7 @@ impl Peer {
     pub(super) fn figures(&self) -> Figures {
         let rtt = self.standing.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Connection::rtt);
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let waiting: usize = [&self.control, &self.batches, &self.bulk, &self.huge].map(Queue::bytes).iter().sum();
+        let waiting: usize = [&self.control, &self.batches, &self.bulk].map(Queue::bytes).iter().sum();
         Figures {
             reachable: rtt.is_some(),
             frames_sent: get(&self.counts.frames_sent),

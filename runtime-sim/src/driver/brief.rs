@@ -122,9 +122,10 @@ impl fmt::Display for BriefMessage<'_> {
                 previous.term,
                 BriefEntries(entries)
             ),
-            Message::InstallSnapshot { term, snapshot } => {
-                let (index, membership) = (snapshot.position.index, &snapshot.membership);
-                write!(f, "snapshot t{term} at {index} {membership:?} {}", BriefBytes(&snapshot.rows))
+            Message::InstallSnapshot { term, chunk } => {
+                let (index, membership, offset) = (chunk.position.index, &chunk.membership, chunk.offset);
+                let rows = BriefBytes(&chunk.rows);
+                write!(f, "snapshot t{term} at {index} {membership:?} {offset} of {} {rows}", chunk.size)
             }
             Message::PreVote { .. }
             | Message::PreVoteResponse { .. }

@@ -305,6 +305,7 @@ impl Cluster {
             heartbeat_interval: plan.node.heartbeat_interval,
             clock_drift_ppm_max: plan.node.clock_drift_ppm_max,
             append_bytes_max: plan.node.append_bytes_max,
+            snapshot_chunk_bytes: plan.node.append_bytes_max.max(500),
             tail_entries_max: plan.node.tail_entries_max,
             checkpoint_bytes: plan.node.checkpoint_bytes,
             checkpoint_interval: plan.node.checkpoint_interval,

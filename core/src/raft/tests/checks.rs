@@ -6,7 +6,7 @@
 //! answered, in `world`.
 
 use super::world::World;
-use crate::raft::{AppendOutcome, Message, Role};
+use crate::raft::{AppendOutcome, InstallOutcome, Message, Role};
 use crate::types::{Entry, HardState, LogIndex, NodeId, Payload, Term};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -47,7 +47,7 @@ impl World {
                 assert!(disk.has(*last_log), "RAFT-7: node {id} boasts of an entry that is not on its disk");
             }
             Message::AppendEntriesResponse { term, outcome: AppendOutcome::Matched(matched), .. }
-            | Message::InstallSnapshotResponse { term, matched } => {
+            | Message::InstallSnapshotResponse { term, outcome: InstallOutcome::Installed(matched) } => {
                 assert!(disk.hard_state.term >= *term, "RAFT-2: node {id} answers in a term that is not on its disk");
                 assert!(disk.last().index >= *matched, "RAFT-8: node {id} acknowledges more than it has on disk");
             }
@@ -56,6 +56,9 @@ impl World {
             | Message::TimeoutNow { term }
             | Message::ReadIndexResponse { term, .. } => {
                 assert_eq!(self.leaders.get(term), Some(&id), "RAFT-1: only the leader of a term replicates");
+            }
+            Message::InstallSnapshotResponse { term, outcome: InstallOutcome::Received { .. } } => {
+                assert!(disk.hard_state.term >= *term, "RAFT-2: node {id} answers in a term that is not on its disk");
             }
             Message::PreVote { .. }
             | Message::PreVoteResponse { .. }

@@ -57,6 +57,7 @@ impl Chaos {
         let options = Options {
             seed,
             append_bytes_max: if random.next_u64().is_multiple_of(2) { 1 } else { 3 * LARGE },
+            snapshot_chunk_bytes: 1 + below(&mut random, 8),
             appends_in_flight_max: 1 + below(&mut random, 4),
             uncommitted_bytes_max: 8 * LARGE,
             ..Options::default()

@@ -2,8 +2,9 @@
 //! `Raft::step` and of the model's disk hold through any sequence of messages.
 
 use super::world::{Options, World};
-use crate::raft::{AppendOutcome, Event, Message};
-use crate::types::{Entry, LogIndex, LogPosition, Membership, NodeId, Payload, Snapshot, Term};
+use crate::raft::{AppendOutcome, Event, InstallOutcome, Message, SnapshotChunk};
+use crate::types::{Entry, LogIndex, LogPosition, Membership, NodeId, Payload, Term};
+use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -71,14 +72,21 @@ fn message() -> impl Strategy<Value = Message> {
             let outcome = AppendOutcome::Rejected { rejected: LogIndex(rejected), hint };
             Message::AppendEntriesResponse { term, outcome, round }
         }),
-        1 => (term(), position()).prop_map(|(term, position)| {
-            let rows = Bytes::copy_from_slice(&0u64.to_le_bytes());
+        1 => (term(), position(), 0..9u64).prop_map(|(term, position, offset)| {
+            let rows = Bytes::copy_from_slice(&0u64.to_le_bytes()).slice(usize::try_from(offset).expect("small")..);
             let membership = (position.index.0 % 2 == 0).then(|| Membership::of(&[NodeId(position.index.0 % 4)]));
-            Message::InstallSnapshot { term, snapshot: Snapshot { position, membership, rows } }
+            let chunk = SnapshotChunk { position, membership, size: 8, offset, rows };
+            Message::InstallSnapshot { term, chunk }
         }),
         1 => term().prop_map(|term| Message::TimeoutNow { term }),
-        1 => (term(), number())
-            .prop_map(|(term, matched)| Message::InstallSnapshotResponse { term, matched: LogIndex(matched) }),
+        1 => (term(), number()).prop_map(|(term, matched)| {
+            let outcome = InstallOutcome::Installed(LogIndex(matched));
+            Message::InstallSnapshotResponse { term, outcome }
+        }),
+        1 => (term(), position(), number()).prop_map(|(term, position, bytes)| {
+            let outcome = InstallOutcome::Received { position, bytes };
+            Message::InstallSnapshotResponse { term, outcome }
+        }),
     ]
 }
 

@@ -21,7 +21,7 @@ extern crate std;
 
 use super::world::{Answer, InFlight, Options, World};
 use crate::planted::Planted;
-use crate::raft::{AppendOutcome, Change, Effect, Event, ForwardOutcome, Message, Refusal};
+use crate::raft::{AppendOutcome, Change, Effect, Event, ForwardOutcome, InstallOutcome, Message, Refusal};
 use crate::types::{Entry, LogPosition, Membership, NodeId, Payload, RequestId};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -159,6 +159,7 @@ impl Interpreter {
                 None if word.starts_with('+') => spares.push(number(&word[1..], place)),
                 None => ids.push(number(word, place)),
                 Some(("batch", bytes)) => options.append_bytes_max = size(bytes, place),
+                Some(("chunk", bytes)) => options.snapshot_chunk_bytes = size(bytes, place),
                 Some(("window", count)) => options.appends_in_flight_max = size(count, place),
                 Some(("drift", ppm)) => {
                     options.clock_drift_ppm_max = Some(u32::try_from(number(ppm, place)).expect("a small number"));
@@ -320,13 +321,17 @@ fn show_message(message: &Message) -> String {
         Message::AppendEntriesResponse { term, outcome: AppendOutcome::Rejected { rejected, hint }, round } => {
             format!("AppendEntriesResponse t{term} rejected {rejected} hint {} round {round}", show_position(*hint))
         }
-        Message::InstallSnapshot { term, snapshot } => {
-            let membership =
-                snapshot.membership.as_ref().map(|membership| format!(" ({})", show_membership(membership)));
-            format!("InstallSnapshot t{term} at {}{}", show_position(snapshot.position), membership.unwrap_or_default())
+        Message::InstallSnapshot { term, chunk } => {
+            let membership = chunk.membership.as_ref().map(|membership| format!(" ({})", show_membership(membership)));
+            let (position, end) = (show_position(chunk.position), chunk.offset + chunk.rows.len() as u64);
+            let membership = membership.unwrap_or_default();
+            format!("InstallSnapshot t{term} at {position}{membership} {}..{end} of {}", chunk.offset, chunk.size)
         }
-        Message::InstallSnapshotResponse { term, matched } => {
-            format!("InstallSnapshotResponse t{term} matched {matched}")
+        Message::InstallSnapshotResponse { term, outcome: InstallOutcome::Installed(matched) } => {
+            format!("InstallSnapshotResponse t{term} installed {matched}")
+        }
+        Message::InstallSnapshotResponse { term, outcome: InstallOutcome::Received { position, bytes } } => {
+            format!("InstallSnapshotResponse t{term} received {bytes} of {}", show_position(*position))
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Rules that a single replica, or a single structure, shows best.
 
 use super::world::{Options, World};
+use crate::raft::chunks::Receiving;
 use crate::raft::log_view::LogView;
 use crate::raft::progress::{Progress, ProgressState};
-use crate::raft::{AppendOutcome, Effect, Event, Message, Refusal, Restored, Role};
+use crate::raft::{AppendOutcome, Effect, Event, InstallOutcome, Message, Refusal, Restored, Role, SnapshotChunk};
 use crate::types::{
     Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, RequestId, Snapshot, Term, Time,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 fn position(index: u64, term: u64) -> LogPosition {
     LogPosition { index: LogIndex(index), term: Term(term) }
@@ -247,6 +250,11 @@ fn a_command_larger_than_the_limit_is_taken_when_it_is_alone() {
     assert!(!refused(&world, third), "what is committed does not count");
 }
 
+/// A snapshot in one piece.
+fn whole(position: LogPosition, rows: &'static [u8]) -> SnapshotChunk {
+    SnapshotChunk { position, membership: None, size: rows.len() as u64, offset: 0, rows: Bytes::from_static(rows) }
+}
+
 /// Figure 13, step 6: such a snapshot tells only that the entries up to it are committed.
 #[test]
 fn a_snapshot_that_the_log_leads_up_to_keeps_the_log() {
@@ -255,15 +263,14 @@ fn a_snapshot_that_the_log_leads_up_to_keeps_the_log() {
     let entries = [entry(1, 1, 1), entry(2, 1, 1), entry(3, 1, 1)].to_vec();
     let append =
         Message::AppendEntries { term: Term(1), previous: position(0, 0), entries, commit: LogIndex(0), round: 0 };
-    let snapshot = Snapshot { position: position(2, 1), membership: None, rows: Bytes::new() };
-    let install = Message::InstallSnapshot { term: Term(1), snapshot };
+    let install = Message::InstallSnapshot { term: Term(1), chunk: whole(position(2, 1), b"rows") };
     world.step(own, Event::Receive { from: NodeId(2), message: append });
     world.step(own, Event::Receive { from: NodeId(2), message: install });
     assert_eq!((world.raft(own).commit(), world.raft(own).last()), (LogIndex(2), position(3, 1)));
     assert!(world.network.is_empty(), "nothing is acknowledged before it is on disk");
     world.persist(own, 9);
     assert_eq!(world.node(own).machine.position, position(2, 1));
-    let response = Message::InstallSnapshotResponse { term: Term(1), matched: LogIndex(2) };
+    let response = Message::InstallSnapshotResponse { term: Term(1), outcome: InstallOutcome::Installed(LogIndex(2)) };
     assert!(world.network.iter().any(|flight| flight.message == response));
 }
 
@@ -318,10 +325,15 @@ fn a_snapshot_that_the_log_has_left_behind_is_taken_anew() {
     assert!(world.node(own).taking && world.network.is_empty(), "the old one is of no use");
     world.work(own);
     assert_eq!(world.network.len(), 1, "the new one is");
-    // It is cut past this one too, by the time that the follower has it.
+    // What follows on it is held for the follower, but not for ever: it is cut past this one too.
     let matched = world.node(own).machine.position.index;
     grow(&mut world);
-    let answer = Message::InstallSnapshotResponse { term: Term(1), matched };
+    assert_eq!(world.raft(own).base().index, matched);
+    for _ in 0..8 {
+        grow(&mut world);
+    }
+    assert!(world.raft(own).base().index > matched);
+    let answer = Message::InstallSnapshotResponse { term: Term(1), outcome: InstallOutcome::Installed(matched) };
     world.step(own, Event::Receive { from: laggard, message: answer });
     assert!(world.node(own).taking);
 }
@@ -410,8 +422,8 @@ fn a_snapshot_that_is_none_leaves_the_replica_as_it_was() {
     let mut world = World::new(&[1, 2, 3], Options::default());
     let own = NodeId(1);
     world.leaders.insert(Term(2), NodeId(2));
-    let snapshot = Snapshot { position: position(7, 2), membership: None, rows: Bytes::from_static(b"nothing") };
-    world.step(own, Event::Receive { from: NodeId(2), message: Message::InstallSnapshot { term: Term(2), snapshot } });
+    let message = Message::InstallSnapshot { term: Term(2), chunk: whole(position(7, 2), b"nothing") };
+    world.step(own, Event::Receive { from: NodeId(2), message });
     world.node_mut(own).installing.take().expect("the state machine is asked");
     world.step(own, Event::SnapshotRefused);
     assert_eq!(world.raft(own).suspect_messages(), 1);
@@ -426,4 +438,35 @@ fn a_snapshot_that_is_none_leaves_the_replica_as_it_was() {
     };
     world.step(own, Event::Receive { from: NodeId(2), message });
     assert_eq!(world.raft(own).last(), position(1, 2));
+}
+
+proptest! {
+    /// RAFT-24: whatever is lost, doubled or overtaken, of whichever snapshot, a follower ends with one snapshot as it was.
+    #[test]
+    fn pieces_make_one_snapshot(sizes in (1usize..40, 1usize..40), chunk in 1usize..9, picks in vec((any::<bool>(), 0usize..40), 400)) {
+        let snapshot = |size: usize, index: u64| {
+            let rows: Vec<u8> = (0..size).map(|byte| (byte as u8).wrapping_mul(7).wrapping_add(index as u8)).collect();
+            Snapshot { position: position(index, 1), membership: None, rows: rows.into() }
+        };
+        let snapshots = [snapshot(sizes.0, 5), snapshot(sizes.1, 6)];
+        let mut receiving: Option<Receiving> = None;
+        for (later, offset) in picks {
+            let of = &snapshots[usize::from(later)];
+            let start = offset.min(of.rows.len());
+            let rows = of.rows.slice(start..(start + chunk).min(of.rows.len()));
+            let piece = SnapshotChunk { position: of.position, membership: None, size: of.rows.len() as u64, offset: start as u64, rows };
+            if receiving.as_ref().is_none_or(|known| !known.is_of(&piece) && known.gives_way_to(&piece, Term(1))) {
+                receiving = Some(Receiving::new(&piece, Term(1)));
+            }
+            let known = receiving.as_mut().expect("there is one");
+            if !known.is_of(&piece) {
+                prop_assert!(!later, "a later snapshot takes the place of an earlier one");
+                continue;
+            }
+            if let Some(whole) = known.take(&piece, Term(1)) {
+                prop_assert_eq!(&whole, of);
+                receiving = None;
+            }
+        }
+    }
 }

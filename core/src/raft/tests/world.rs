@@ -24,6 +24,7 @@ pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Options {
     pub(super) seed: u64,
     pub(super) append_bytes_max: usize,
+    pub(super) snapshot_chunk_bytes: usize,
     pub(super) appends_in_flight_max: usize,
     pub(super) uncommitted_bytes_max: usize,
     pub(super) forward_patience: Duration,
@@ -36,6 +37,7 @@ impl Default for Options {
         Options {
             seed: 1,
             append_bytes_max: 4 << 20,
+            snapshot_chunk_bytes: 4 << 20,
             appends_in_flight_max: 4,
             uncommitted_bytes_max: 64 << 20,
             forward_patience: Duration::ZERO,
@@ -233,6 +235,7 @@ impl World {
             election_timeout: ELECTION_TIMEOUT,
             heartbeat_interval: HEARTBEAT_INTERVAL,
             append_bytes_max: options.append_bytes_max,
+            snapshot_chunk_bytes: options.snapshot_chunk_bytes,
             appends_in_flight_max: options.appends_in_flight_max,
             uncommitted_bytes_max: options.uncommitted_bytes_max,
             tail_entries_max: 4096,

@@ -4,11 +4,11 @@ use crate::peer::{Framed, decode, encode};
 use anvil_core::disk::DiskError;
 use anvil_core::node::peer::{PinAsk, ShardOrder, ShardOutcome, ShardTicket};
 use anvil_core::node::{Members, PeerMessage};
-use anvil_core::raft::{AppendOutcome, Ask, ForwardOutcome, Message};
+use anvil_core::raft::{AppendOutcome, Ask, ForwardOutcome, InstallOutcome, Message, SnapshotChunk};
 use anvil_core::shards::ShardKey;
 use anvil_core::swim::{self, Description, DriveSpace};
 use anvil_core::types::{
-    DriveId, Entry, GroupId, LogIndex, LogPosition, Membership, NodeId, Payload, Snapshot, Term, VersionId, WallTime,
+    DriveId, Entry, GroupId, LogIndex, LogPosition, Membership, NodeId, Payload, Term, VersionId, WallTime,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -56,9 +56,9 @@ fn any_append() -> impl Strategy<Value = Message> {
     )
 }
 
-fn any_snapshot() -> impl Strategy<Value = Snapshot> {
-    (any_position(), prop::option::of(any_membership()), any_bytes())
-        .prop_map(|(position, membership, rows)| Snapshot { position, membership, rows })
+fn any_chunk() -> impl Strategy<Value = SnapshotChunk> {
+    (any_position(), prop::option::of(any_membership()), any::<(u64, u64)>(), any_bytes())
+        .prop_map(|(position, membership, (size, offset), rows)| SnapshotChunk { position, membership, size, offset, rows })
 }
 
 fn any_vote() -> impl Strategy<Value = Message> {
@@ -89,6 +89,10 @@ fn any_raft() -> impl Strategy<Value = Message> {
         any_index().prop_map(AppendOutcome::Matched),
         (any_index(), any_position()).prop_map(|(rejected, hint)| AppendOutcome::Rejected { rejected, hint }),
     ];
+    let install_outcome = prop_oneof![
+        any_index().prop_map(InstallOutcome::Installed),
+        (any_position(), any::<u64>()).prop_map(|(position, bytes)| InstallOutcome::Received { position, bytes }),
+    ];
     prop_oneof![
         any_vote(),
         any_append(),
@@ -97,8 +101,9 @@ fn any_raft() -> impl Strategy<Value = Message> {
             outcome,
             round
         }),
-        (any_term(), any_snapshot()).prop_map(|(term, snapshot)| Message::InstallSnapshot { term, snapshot }),
-        (any_term(), any_index()).prop_map(|(term, matched)| Message::InstallSnapshotResponse { term, matched }),
+        (any_term(), any_chunk()).prop_map(|(term, chunk)| Message::InstallSnapshot { term, chunk }),
+        (any_term(), install_outcome)
+            .prop_map(|(term, outcome)| Message::InstallSnapshotResponse { term, outcome }),
         any_forward(),
     ]
 }

@@ -3,11 +3,11 @@
 use anvil_core::disk::DiskError;
 use anvil_core::node::peer::{PinAsk, ShardOrder, ShardOutcome, ShardTicket};
 use anvil_core::node::{Members, PeerMessage};
-use anvil_core::raft::{AppendOutcome, Ask, ForwardOutcome, Message};
+use anvil_core::raft::{AppendOutcome, Ask, ForwardOutcome, InstallOutcome, Message, SnapshotChunk};
 use anvil_core::shards::ShardKey;
 use anvil_core::swim::{self, Description, DriveSpace};
 use anvil_core::types::{
-    DriveId, Entry, GroupId, LogIndex, LogPosition, Membership, NodeId, Payload, Snapshot, Term, VersionId, WallTime,
+    DriveId, Entry, GroupId, LogIndex, LogPosition, Membership, NodeId, Payload, Term, VersionId, WallTime,
 };
 use bytes::Bytes;
 
@@ -46,8 +46,8 @@ pub(super) fn forward(command: impl Into<Bytes>) -> PeerMessage {
 }
 
 pub(super) fn install(rows: impl Into<Bytes>) -> PeerMessage {
-    let snapshot = Snapshot { position: at(300, 4), membership: None, rows: rows.into() };
-    raft(Message::InstallSnapshot { term: Term(5), snapshot })
+    let chunk = SnapshotChunk { position: at(300, 4), membership: None, size: 1 << 23, offset: 0, rows: rows.into() };
+    raft(Message::InstallSnapshot { term: Term(5), chunk })
 }
 
 pub(super) fn put(record: impl Into<Bytes>) -> PeerMessage {
@@ -81,7 +81,9 @@ fn of_replicas() -> Vec<(&'static str, PeerMessage)> {
     let joint = Membership::of(&[NodeId(1), NodeId(2)]).begin(&[NodeId(2), NodeId(300)].into());
     let joint = joint.with_learner(NodeId(7)).expect("it is new");
     let rows = Bytes::from_static(b"rows");
-    let changed = Snapshot { position: last_log, membership: Some(joint.clone()), rows };
+    let changed =
+        SnapshotChunk { position: last_log, membership: Some(joint.clone()), size: 1 << 23, offset: 1 << 20, rows };
+    let received = InstallOutcome::Received { position: last_log, bytes: 1 << 20 };
     let entry = Entry { position: at(302, 5), payload: Payload::Membership(joint) };
     let beat = Message::AppendEntries { term, previous: at(301, 4), entries: Vec::new(), commit: index, round: 2 };
     let appended = |outcome| raft(Message::AppendEntriesResponse { term, outcome, round: 2 });
@@ -99,10 +101,11 @@ fn of_replicas() -> Vec<(&'static str, PeerMessage)> {
         ("append-entries-response-matched", appended(AppendOutcome::Matched(LogIndex(0)))),
         ("append-entries-response-rejected", appended(rejected)),
         ("install-snapshot", install("rows")),
-        ("install-snapshot-response", raft(Message::InstallSnapshotResponse { term, matched: index })),
+        ("install-snapshot-response", raft(Message::InstallSnapshotResponse { term, outcome: InstallOutcome::Installed(index) })),
         ("request-vote-handover", raft(Message::RequestVote { term, last_log, handover: true })),
         ("append-entries-membership", append(at(301, 4), vec![entry])),
-        ("install-snapshot-membership", raft(Message::InstallSnapshot { term, snapshot: changed })),
+        ("install-snapshot-membership", raft(Message::InstallSnapshot { term, chunk: changed })),
+        ("install-snapshot-received", raft(Message::InstallSnapshotResponse { term, outcome: received })),
         ("timeout-now", raft(Message::TimeoutNow { term })),
         ("forward", forward("set")),
         ("forward-response-proposed", forwarded(ForwardOutcome::Proposed(index))),
