@@ -32,6 +32,8 @@ pub enum Bug {
     JointOneMajority,
     /// RAFT: a learner's acknowledgement counts as a voter's.
     LearnerCounted,
+    /// RAFT: a node that starts ahead of its log's beginning takes that for a snapshot, and drops the entries after it.
+    SnapshotDropsSuffix,
     /// STATE: snapshots leave out the membership.
     MembershipNotInSnapshot,
     /// PLACE: a body's second shard goes to another drive of the first one's node.
@@ -72,6 +74,7 @@ impl Bug {
         Bug::SweepInFlight,
         Bug::JointOneMajority,
         Bug::LearnerCounted,
+        Bug::SnapshotDropsSuffix,
         Bug::MembershipNotInSnapshot,
         Bug::TwoShardsInOneDomain,
         Bug::StaleTopology,

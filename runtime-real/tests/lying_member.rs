@@ -8,12 +8,10 @@ use anvil::node::{self, Network, NodeDirectory, NodeHandle, StartOptions};
 use anvil::peers::{Frame, Handler, Identity, JoinToken, Lane, Peers, Wish, open_or_join};
 use anvil_core::node::peer::{ShardOrder, ShardTicket};
 use anvil_core::node::{GroupStatus, PeerMessage};
-use anvil_core::raft::{AppendOutcome, Message, Role};
+use anvil_core::raft::{AppendOutcome, InstallOutcome, Message, Role, SnapshotChunk};
 use anvil_core::shards::ShardKey;
 use anvil_core::state::{ClusterOperation, KeyCondition, KeyOperation, Operation, Query, QueryAnswer};
-use anvil_core::types::{
-    DriveId, Entry, GroupId, LogIndex, LogPosition, NodeId, Payload, Snapshot, Term, VersionId, WallTime,
-};
+use anvil_core::types::{DriveId, Entry, GroupId, LogIndex, LogPosition, NodeId, Payload, Term, VersionId, WallTime};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -200,17 +198,20 @@ fn lies_about_a_log(term: u64) -> Vec<Message> {
         commit,
         round: 0,
     };
-    let snapshot = |position| Snapshot { position, membership: None, rows: Bytes::from_static(b"from nowhere") };
+    let chunk = |position, size, offset| {
+        let rows = Bytes::from_static(b"from nowhere");
+        SnapshotChunk { position, membership: None, size, offset, rows }
+    };
     vec![
         // It has what nobody ever wrote, refuses what nobody sent, confirms what nobody asked.
         answer(AppendOutcome::Matched(far), 0),
         answer(AppendOutcome::Rejected { rejected: far, hint: position(1 << 39, term) }, 0),
         answer(AppendOutcome::Matched(LogIndex(0)), 1 << 40),
-        Message::InstallSnapshotResponse { term: Term(term), matched: far },
+        Message::InstallSnapshotResponse { term: Term(term), outcome: InstallOutcome::Installed(far) },
         // It leads the term of another.
         append(term, far),
-        Message::InstallSnapshot { term: Term(term), snapshot: snapshot(position(1 << 40, term)) },
-        // A log that ends later than its term, entries with a gap, a snapshot of nothing.
+        Message::InstallSnapshot { term: Term(term), chunk: chunk(position(1 << 40, term), 12, 0) },
+        // A log that ends later than its term, entries with a gap, a snapshot of nothing, and one that is smaller than its piece.
         Message::RequestVote { term: Term(term), last_log: position(1 << 40, term + 9), handover: true },
         Message::AppendEntries {
             term: Term(term),
@@ -219,7 +220,8 @@ fn lies_about_a_log(term: u64) -> Vec<Message> {
             commit: far,
             round: 0,
         },
-        Message::InstallSnapshot { term: Term(term), snapshot: snapshot(position(0, 0)) },
+        Message::InstallSnapshot { term: Term(term), chunk: chunk(position(0, 0), 12, 0) },
+        Message::InstallSnapshot { term: Term(term), chunk: chunk(position(1 << 40, term), 12, 1) },
     ]
 }
 
@@ -336,8 +338,9 @@ async fn a_member_that_lies_is_named_and_contained() {
     // snapshot is none.
     for (group, (_, term)) in GROUPS.into_iter().zip(before) {
         let rows = Bytes::from_static(b"no rows at all");
-        let snapshot = Snapshot { position: position(1 << 30, term + 1), membership: None, rows };
-        liar.raft(group, Message::InstallSnapshot { term: Term(term + 1), snapshot });
+        let (position, size) = (position(1 << 30, term + 1), rows.len() as u64);
+        let chunk = SnapshotChunk { position, membership: None, size, offset: 0, rows };
+        liar.raft(group, Message::InstallSnapshot { term: Term(term + 1), chunk });
         let told = sentence(&format!("a snapshot of group {group} that was refused"));
         until(&told, async || lines.text().contains(&told)).await;
     }

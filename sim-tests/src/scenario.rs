@@ -477,7 +477,7 @@ pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
     match bug {
         Bug::CommitOldTerm | Bug::VoteBeforeDurable | Bug::ReadWithoutQuorum => Scenario::Elections,
         Bug::AckBeforeSync | Bug::TornTailAccepted => Scenario::Keys,
-        Bug::SessionsNotInSnapshot => Scenario::Snapshots,
+        Bug::SessionsNotInSnapshot | Bug::SnapshotDropsSuffix => Scenario::Snapshots,
         Bug::ChecksumNotVerified | Bug::MixedVersions | Bug::ScrubTrustsDamage => Scenario::Rot,
         Bug::JointOneMajority | Bug::LearnerCounted | Bug::MembershipNotInSnapshot => Scenario::Membership,
         Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight | Bug::NonceReused => {

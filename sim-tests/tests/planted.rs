@@ -60,6 +60,11 @@ fn a_scrub_that_heals_from_a_corrupt_shard() {
 }
 
 #[test]
+fn entries_after_a_snapshot_that_are_dropped() {
+    is_found(Bug::SnapshotDropsSuffix);
+}
+
+#[test]
 fn sessions_left_out_of_snapshots() {
     is_found(Bug::SessionsNotInSnapshot);
 }

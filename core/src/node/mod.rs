@@ -166,7 +166,7 @@ impl Node {
                 let last = restored.last();
                 return Err(BootError::LogBehindState { group: id, applied, last });
             }
-            let restored = restored.reconcile(applied, membership);
+            let restored = restored.reconcile(applied, membership, config.planted);
             let raft = Raft::new(raft_config, restored, rng.next_u64(), now.time);
             groups.insert(id, Group::new(id, raft, state, now.time));
         }

@@ -1,7 +1,7 @@
 //! What a replica is told and what it orders.
 
 use super::message::Message;
-use crate::planted::Planted;
+use crate::planted::{Planted, planted};
 use crate::types::{
     Entries, Entry, GroupId, HardState, LogIndex, LogPosition, Membership, NodeId, PersistId, RequestId, Snapshot, Term,
 };
@@ -84,8 +84,9 @@ impl Restored {
     /// the installation of a snapshot and the restart of the log after it: the log then ends before `applied`, or has
     /// another entry there. Such a log is void; the replica orders its `Reset` before anything else.
     #[must_use]
-    pub fn reconcile(mut self, applied: LogPosition, membership: Option<Membership>) -> Restored {
-        if applied.index > self.base.index && !self.has(applied) {
+    pub fn reconcile(mut self, applied: LogPosition, membership: Option<Membership>, planted: Planted) -> Restored {
+        let is_void = !self.has(applied) || planted!(planted, SnapshotDropsSuffix);
+        if applied.index > self.base.index && is_void {
             self.base = applied;
             self.entries = Vec::new();
         }

@@ -89,7 +89,7 @@ fn what_every_message_has_may_not_be_absent() {
         ("3a 04 22 02 08 05", "hint"),
         ("42 02 08 05", "position"),
         // A snapshot whose rows are in the head, where no receiver looks for them.
-        ("42 0a 08 05 12 00 1a 04 72 6f 77 73", "body_size"),
+        ("42 0a 08 05 12 00 1a 04 72 6f 77 73", "size"),
         ("62 02 08 05", "ask"),
         ("6a 02 08 05", "outcome"),
         ("6a 02 22 00", "ask"),

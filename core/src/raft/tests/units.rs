@@ -1,6 +1,7 @@
 //! Rules that a single replica, or a single structure, shows best.
 
 use super::world::{Options, World};
+use crate::planted::Planted;
 use crate::raft::chunks::Receiving;
 use crate::raft::log_view::LogView;
 use crate::raft::progress::{Progress, ProgressState};
@@ -117,13 +118,13 @@ fn reconciling_keeps_a_log_that_has_what_is_applied() {
         membership: None,
     };
     let members = Some(Membership::of(&[NodeId(7)]));
-    let kept = restored().reconcile(position(3, 1), members.clone());
+    let kept = restored().reconcile(position(3, 1), members.clone(), Planted::default());
     assert_eq!(kept.membership, members);
     assert_eq!((kept.base, kept.entries.len(), kept.applied), (position(2, 1), 2, LogIndex(3)));
-    let at_base = restored().reconcile(position(2, 1), None);
+    let at_base = restored().reconcile(position(2, 1), None, Planted::default());
     assert_eq!((at_base.base, at_base.entries.len(), at_base.applied), (position(2, 1), 2, LogIndex(2)));
     for overtaken in [position(4, 3), position(9, 3)] {
-        let void = restored().reconcile(overtaken, None);
+        let void = restored().reconcile(overtaken, None, Planted::default());
         assert_eq!((void.base, void.entries.len(), void.applied), (overtaken, 0, overtaken.index));
     }
 }
@@ -444,9 +445,9 @@ proptest! {
     /// RAFT-24: whatever is lost, doubled or overtaken, of whichever snapshot, a follower ends with one snapshot as it was.
     #[test]
     fn pieces_make_one_snapshot(sizes in (1usize..40, 1usize..40), chunk in 1usize..9, picks in vec((any::<bool>(), 0usize..40), 400)) {
-        let snapshot = |size: usize, index: u64| {
-            let rows: Vec<u8> = (0..size).map(|byte| (byte as u8).wrapping_mul(7).wrapping_add(index as u8)).collect();
-            Snapshot { position: position(index, 1), membership: None, rows: rows.into() }
+        let snapshot = |size: usize, index: u8| {
+            let rows: Vec<u8> = (0..=u8::MAX).cycle().skip(usize::from(index)).take(size).collect();
+            Snapshot { position: position(u64::from(index), 1), membership: None, rows: rows.into() }
         };
         let snapshots = [snapshot(sizes.0, 5), snapshot(sizes.1, 6)];
         let mut receiving: Option<Receiving> = None;

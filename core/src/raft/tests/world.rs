@@ -245,7 +245,8 @@ impl World {
         };
         let Disk { hard_state, base, entries } = node.disk.clone();
         let restored = Restored { hard_state, base, entries, ..Restored::default() };
-        let restored = restored.reconcile(node.checkpoint.position, node.checkpoint.membership.clone());
+        let restored =
+            restored.reconcile(node.checkpoint.position, node.checkpoint.membership.clone(), options.planted);
         let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(id.0 * 1009).wrapping_add(node.lives);
         node.last_persist = PersistId(0);
         node.machine = node.checkpoint.clone();

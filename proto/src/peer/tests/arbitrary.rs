@@ -57,8 +57,9 @@ fn any_append() -> impl Strategy<Value = Message> {
 }
 
 fn any_chunk() -> impl Strategy<Value = SnapshotChunk> {
-    (any_position(), prop::option::of(any_membership()), any::<(u64, u64)>(), any_bytes())
-        .prop_map(|(position, membership, (size, offset), rows)| SnapshotChunk { position, membership, size, offset, rows })
+    (any_position(), prop::option::of(any_membership()), any::<(u64, u64)>(), any_bytes()).prop_map(
+        |(position, membership, (size, offset), rows)| SnapshotChunk { position, membership, size, offset, rows },
+    )
 }
 
 fn any_vote() -> impl Strategy<Value = Message> {
@@ -102,8 +103,7 @@ fn any_raft() -> impl Strategy<Value = Message> {
             round
         }),
         (any_term(), any_chunk()).prop_map(|(term, chunk)| Message::InstallSnapshot { term, chunk }),
-        (any_term(), install_outcome)
-            .prop_map(|(term, outcome)| Message::InstallSnapshotResponse { term, outcome }),
+        (any_term(), install_outcome).prop_map(|(term, outcome)| Message::InstallSnapshotResponse { term, outcome }),
         any_forward(),
     ]
 }

@@ -101,7 +101,10 @@ fn of_replicas() -> Vec<(&'static str, PeerMessage)> {
         ("append-entries-response-matched", appended(AppendOutcome::Matched(LogIndex(0)))),
         ("append-entries-response-rejected", appended(rejected)),
         ("install-snapshot", install("rows")),
-        ("install-snapshot-response", raft(Message::InstallSnapshotResponse { term, outcome: InstallOutcome::Installed(index) })),
+        (
+            "install-snapshot-response",
+            raft(Message::InstallSnapshotResponse { term, outcome: InstallOutcome::Installed(index) }),
+        ),
         ("request-vote-handover", raft(Message::RequestVote { term, last_log, handover: true })),
         ("append-entries-membership", append(at(301, 4), vec![entry])),
         ("install-snapshot-membership", raft(Message::InstallSnapshot { term, chunk: changed })),
