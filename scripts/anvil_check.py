@@ -165,6 +165,15 @@ class Node:
             raise CheckFailed(f"the node did not start: {self.said()}")
         return self
 
+    def fails_to_start(self, seconds=30):
+        """What it says when it ends by itself instead of starting."""
+        self.spawn()
+        try:
+            self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise CheckFailed("the node started where it should not have") from None
+        return self.said()
+
     def said(self):
         """What this start of the node printed, without colours and times, and without the greeting."""
         with open(self.log_path, "rb") as log:

@@ -9,7 +9,7 @@
 //! Not here: the rules by which it changes (`state::cluster`), and which drives hold what (`placement`, the rows of bodies).
 
 use crate::types::{DriveId, NodeId};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub struct Topology {
     pub next_drive: u32,
     /// Every node that belongs.
     pub nodes: BTreeMap<NodeId, NodeInfo>,
+    /// Drives that are about to leave: they get nothing new, and what they hold moves away.
+    pub leaving: BTreeSet<DriveId>,
 }
 
 /// A node as it was admitted.
@@ -82,6 +84,12 @@ impl Topology {
 
     /// Nodes that may get something new.
     pub fn serving(&self) -> impl Iterator<Item = (NodeId, &NodeInfo)> {
-        self.nodes.iter().filter(|(_, info)| !info.draining).map(|(node, info)| (*node, info))
+        let serves = |info: &NodeInfo| !info.draining && self.serving_drives(info).next().is_some();
+        self.nodes.iter().filter(move |(_, info)| serves(info)).map(|(node, info)| (*node, info))
+    }
+
+    /// Drives of a node that may get something new, if the node may.
+    pub fn serving_drives<'a>(&'a self, info: &'a NodeInfo) -> impl Iterator<Item = &'a DriveInfo> {
+        info.drives.iter().filter(|known| !self.leaving.contains(&known.drive))
     }
 }

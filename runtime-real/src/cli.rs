@@ -63,6 +63,10 @@ pub struct ServeArgs {
     /// Data directory. Given several times, each is a drive and objects are erasure-coded over them.
     #[arg(long, default_value = "./anvil-data", value_name = "DIR")]
     pub dir: Vec<PathBuf>,
+    /// A drive of this node that is gone for good, by its number: the node starts without its --dir, and the cluster makes what it held
+    /// anew. A new --dir may take its place at the same start.
+    #[arg(long, value_name = "NUMBER")]
+    pub lost_drive: Vec<u32>,
     /// Members of the cluster to join, each with its --port. A node that is a member already finds the others by itself.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub peers: Vec<String>,

@@ -3,8 +3,9 @@
 use crate::cli::ServeArgs;
 use crate::front;
 use crate::leave::leave;
-use crate::node::{self, Network, NodeDirectory, StartOptions};
+use crate::node::{self, Given, Network, NodeDirectory, StartOptions};
 use crate::peers::{Wish, open_or_join};
+use anvil_core::types::DriveId;
 use anyhow::Context;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -40,11 +41,14 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if !wish.peers.is_empty() {
         tracing::info!("asking {} for the cluster", wish.peers.join(", "));
     }
-    let directory = Arc::new(open_or_join(&args.dir, &args.id, credentials, &wish).await?);
+    let lost: Vec<DriveId> = args.lost_drive.iter().copied().map(DriveId).collect();
+    let directory =
+        Arc::new(open_or_join(Given { paths: &args.dir, lost: &lost }, &args.id, credentials, &wish).await?);
     let options = StartOptions {
         network: Some(network),
         scrub: args.scrub(),
         recode_after: args.recode_after(),
+        lost,
         clock_drift_ppm_max: args.clock_drift_ppm_max()?,
         ..StartOptions::default()
     };

@@ -196,7 +196,7 @@ impl Node {
 fn drive_specs(topology: &Topology) -> Vec<DriveSpec> {
     let specs = topology.serving().flat_map(|(node, info): (NodeId, &NodeInfo)| {
         let zone = info.zone.clone();
-        info.drives.iter().map(move |known| DriveSpec {
+        topology.serving_drives(info).map(move |known| DriveSpec {
             drive: known.drive,
             node,
             zone: zone.clone(),
@@ -211,7 +211,7 @@ fn drive_specs(topology: &Topology) -> Vec<DriveSpec> {
 pub(super) fn profile_for(topology: &Topology, alive: &dyn Fn(NodeId) -> bool) -> Result<Profile, Infeasible> {
     let mut serving = topology.serving();
     let (all, up) = match (serving.next(), serving.next()) {
-        (Some((_, info)), None) => (info.drives.len(), info.drives.len()),
+        (Some((_, info)), None) => (topology.serving_drives(info).count(), topology.serving_drives(info).count()),
         _ => (topology.serving().count(), topology.serving().filter(|(node, _)| alive(*node)).count()),
     };
     let whole = Profile::for_drives(all);

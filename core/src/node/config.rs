@@ -25,6 +25,8 @@ pub struct Config {
     pub address: String,
     /// The drives that this node has. Those that the cluster does not know yet are added to it.
     pub drives: Vec<DriveInfo>,
+    /// Drives of this node that are gone for good, as its operator says. The cluster hears of it.
+    pub lost: Vec<DriveId>,
     /// The groups that this node replicates.
     pub groups: Vec<GroupId>,
     /// The nodes that the cluster begins with, and, until *global* has committed them, the nodes that this one knows of.

@@ -66,7 +66,7 @@ impl Node {
         }
     }
 
-    /// The node may have been started with more drives than the cluster knows. One whose number another node has is left alone: it
+    /// The node may have been started with more drives than the cluster knows, or without some that are lost. One whose number another node has is left alone: it
     /// holds nothing.
     fn keep_drives(&mut self, out: &mut Vec<Effect>) {
         let node = self.config.node;
@@ -77,6 +77,11 @@ impl Node {
         let drives: Vec<DriveInfo> = self.config.drives.iter().filter(is_new).copied().collect();
         if !drives.is_empty() {
             self.propose_cluster(ClusterOperation::AddDrives { node, drives }, out);
+        }
+        for drive in self.config.lost.clone() {
+            if self.topology.home_of(drive) == Some(node) && !self.stores.contains_key(&drive) {
+                self.propose_cluster(ClusterOperation::RemoveDrive { drive }, out);
+            }
         }
     }
 
@@ -178,7 +183,7 @@ mod tests {
             draining: false,
         };
         let nodes = nodes.iter().map(|(node, zone)| (NodeId(*node), info(*node, zone))).collect();
-        Topology { epoch: 1, next_drive: 0, nodes }
+        Topology { epoch: 1, next_drive: 0, nodes, leaving: BTreeSet::new() }
     }
 
     fn members(voters: &[u64], learners: &[u64]) -> Membership {

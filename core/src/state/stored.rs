@@ -14,8 +14,9 @@ use super::objects::rows::{
 };
 use super::sessions::SessionRow;
 use super::{Applied, MembershipRow};
-use crate::topology::Topology;
-use crate::types::{LogIndex, VersionId, WallTime};
+use crate::topology::{NodeInfo, Topology};
+use crate::types::{LogIndex, NodeId, VersionId, WallTime};
+use alloc::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 macro_rules! never_changed {
@@ -38,9 +39,25 @@ never_changed!(
     ReclaimRow,
     SessionRow,
     TokenRow,
-    Topology,
     VersionUse,
 );
+
+/// Version 1 of [`Topology`]: drives left with their nodes only.
+#[derive(Serialize, Deserialize)]
+struct Topology1 {
+    epoch: u64,
+    next_drive: u32,
+    nodes: BTreeMap<NodeId, NodeInfo>,
+}
+
+impl Stored for Topology {
+    const VERSION: u8 = 2;
+
+    fn open_earlier(version: u8, payload: &[u8]) -> Option<Topology> {
+        let Topology1 { epoch, next_drive, nodes } = exactly(payload).filter(|_| version == 1)?;
+        Some(Topology { epoch, next_drive, nodes, leaving: BTreeSet::new() })
+    }
+}
 
 /// Version 1 of [`BucketRow`].
 #[derive(Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 use serde_json::Value;
+use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -67,26 +68,35 @@ enum What {
         #[arg(long, default_value_t = 24, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=168))]
         hours: u64,
     },
-    /// Let a node leave. It should be drained, or dead.
+    /// Let a node leave, or a drive of it. It should be drained, or dead.
     Remove {
         /// The node's name.
         node: String,
+        /// Only this drive of it.
+        #[arg(long, value_name = "NUMBER")]
+        drive: Option<u32>,
         /// Also when it still holds shards, or when that is not known.
         #[arg(long)]
         force: bool,
     },
-    /// Move everything off a node, so that it can leave; waits until it holds nothing.
+    /// Move everything off a node, or off a drive of it, so that it can leave; waits until it holds nothing.
     Drain {
         /// The node's name.
         node: String,
+        /// Only this drive of it.
+        #[arg(long, value_name = "NUMBER")]
+        drive: Option<u32>,
         /// Do not wait.
         #[arg(long)]
         no_wait: bool,
     },
-    /// Let a draining node hold data again.
+    /// Let a draining node, or a draining drive, hold data again.
     Undrain {
         /// The node's name.
         node: String,
+        /// Only this drive of it.
+        #[arg(long, value_name = "NUMBER")]
+        drive: Option<u32>,
     },
     /// Search the drives of the node that is asked for damage now, and wait until everything was read and repaired.
     Scrub {
@@ -140,27 +150,35 @@ pub async fn operate(args: ClusterArgs) -> anyhow::Result<()> {
             let token = answer["token"].as_str().context("the node made no token")?;
             print(format!("{token}\n").as_bytes())
         }
-        What::Remove { node: name, force } => {
-            node.change(&format!("/remove?node={}&force={force}", encoded(&name))).await?;
-            say(&format!("{name} does not belong to the cluster any more; end its process and do not start it again"));
+        What::Remove { node: name, drive, force } => {
+            let of = Of { node: name, drive };
+            node.change(&format!("/remove?{}&force={force}", of.query())).await?;
+            let next = match drive {
+                Some(_) => "leave out its --dir when the node is started again",
+                None => "end its process and do not start it again",
+            };
+            say(&format!("{of} does not belong to the cluster any more; {next}"));
             Ok(())
         }
-        What::Drain { node: name, no_wait } => {
-            node.change(&format!("/-/drain?node={}", encoded(&name))).await?;
+        What::Drain { node: name, drive, no_wait } => {
+            let of = Of { node: name, drive };
+            node.change(&format!("/-/drain?{}", of.query())).await?;
             if no_wait {
                 return Ok(());
             }
             tokio::select! {
-                drained = node.wait_until_drained(&name) => drained,
+                drained = node.wait_until_drained(&of) => drained,
                 _ = tokio::signal::ctrl_c() => {
                     end_line();
                     // OPERATE-1
-                    bail!("stopped waiting; {name} goes on draining, until `anvil cluster undrain {name}`")
+                    let undo = of.arguments();
+                    bail!("stopped waiting; {of} goes on draining, until `anvil cluster undrain {undo}`")
                 }
             }
         }
-        What::Undrain { node: name } => {
-            node.change(&format!("/-/drain?node={}&undo=true", encoded(&name))).await.map(|_| ())
+        What::Undrain { node: name, drive } => {
+            let of = Of { node: name, drive };
+            node.change(&format!("/-/drain?{}&undo=true", of.query())).await.map(|_| ())
         }
         What::Scrub { no_wait } => {
             let began = node.change("/-/scrub").await?;
@@ -178,6 +196,35 @@ pub async fn operate(args: ClusterArgs) -> anyhow::Result<()> {
         What::TransferLeader { group, node: name } => {
             node.change(&format!("/-/transfer-leader?group={}&to={}", group.name(), encoded(&name))).await?;
             node.wait_for_leader(group, &name).await
+        }
+    }
+}
+
+/// What drains or leaves: a node, or one drive of it.
+#[derive(Debug)]
+struct Of {
+    node: String,
+    drive: Option<u32>,
+}
+
+impl Of {
+    fn query(&self) -> String {
+        let drive = self.drive.map(|drive| format!("&drive={drive}")).unwrap_or_default();
+        format!("node={}{drive}", encoded(&self.node))
+    }
+
+    /// As they stand on a command line.
+    fn arguments(&self) -> String {
+        let drive = self.drive.map(|drive| format!(" --drive {drive}")).unwrap_or_default();
+        format!("{}{drive}", self.node)
+    }
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.drive {
+            Some(drive) => write!(f, "drive {drive} of {}", self.node),
+            None => f.write_str(&self.node),
         }
     }
 }
@@ -204,41 +251,39 @@ impl Node {
     }
 
     /// OPERATE-1
-    async fn wait_until_drained(&mut self, name: &str) -> anyhow::Result<()> {
+    async fn wait_until_drained(&mut self, of: &Of) -> anyhow::Result<()> {
         let (began, mut failures) = (Instant::now(), 0);
         loop {
             // A node may be busy, or the lead on its way to another, while much moves.
-            match self.ask(Method::GET, &format!("/-/drain?node={}", encoded(name))).await {
+            match self.ask(Method::GET, &format!("/-/drain?{}", of.query())).await {
                 Ok(answer) => {
                     failures = 0;
                     let told = document(&answer)?;
                     if told["draining"] == false {
                         end_line();
-                        bail!("{name} is not draining any more");
+                        bail!("{of} is not draining any more");
                     }
                     let (bodies, complete) = (&told["bodies"], told["complete"] == true);
                     if complete && *bodies == 0 {
                         end_line();
-                        say(&format!("{name} holds no shards; it can be removed"));
+                        say(&format!("{of} holds no shards; it can be removed"));
                         return Ok(());
                     }
                     let more = if complete { "" } else { " or more" };
                     let wide = match told["wide"].as_u64() {
                         None | Some(0) => String::new(),
                         Some(wide) => {
-                            format!(" ({wide} of them have more shards than there are other nodes, and are cut anew)")
+                            format!(" ({wide} of them have more shards than there are other places, and are cut anew)")
                         }
                     };
                     let seconds = began.elapsed().as_secs();
-                    progress(&format!(
-                        "{name} is draining: {bodies}{more} objects and parts to move{wide}, {seconds} s"
-                    ));
+                    progress(&format!("{of} is draining: {bodies}{more} objects and parts to move{wide}, {seconds} s"));
                 }
                 Err(error) => {
                     failures += 1;
                     if failures > FAILURES_MAX {
                         end_line();
-                        return Err(error.context("stopped waiting; the node goes on draining"));
+                        return Err(error.context("stopped waiting; it goes on draining"));
                     }
                 }
             }

@@ -116,6 +116,11 @@ impl Wishes {
         self.0.get(name).map(String::as_str).filter(|text| !text.is_empty()).ok_or_else(message)
     }
 
+    fn number(&self, name: &str) -> Result<Option<u64>, Early> {
+        let parsed = self.0.get(name).map(|text| text.parse());
+        parsed.transpose().map_err(|_| invalid(&format!("{name} is a number")))
+    }
+
     fn is_set(&self, name: &str) -> Result<bool, Early> {
         match self.0.get(name).map(String::as_str) {
             None | Some("false" | "0") => Ok(false),
@@ -172,29 +177,38 @@ async fn token(doors: &Doors, request: Request<Body>) -> Result<Response, Early>
     Ok(response)
 }
 
-/// `POST /remove?node=NAME`: the node does not belong any more.
+/// `POST /remove?node=NAME`: the node does not belong any more; with `drive=NUMBER` only that drive of it.
 pub(super) async fn remove(State(doors): State<Doors>, request: Request<Body>) -> Response {
     named(remove_node(&doors, request).await.unwrap_or_else(|response| *response), "remove_node")
 }
 
 async fn remove_node(doors: &Doors, request: Request<Body>) -> Result<Response, Early> {
-    let wishes = wishes(request, &["node", "force"]).await?;
+    let wishes = wishes(request, &["node", "drive", "force"]).await?;
     let (name, force) = (wishes.text("node")?, wishes.is_set("force")?);
     let topology = topology(&doors.client).await?;
     let (node, info) = find(&topology, name)?;
+    let drive = drive_of(&wishes, info)?;
     // ADMIN-2
-    if !force && topology.nodes.len() > 1 {
-        let held = Held::count(&doors.client, info, &topology).await;
+    if !force && (topology.nodes.len() > 1 || drive.is_some()) {
+        let held = Held::count(&doors.client, &drives_of(info, drive), &topology).await;
+        let what = drive.map_or_else(|| name.to_owned(), |drive| format!("drive {drive} of {name}"));
         let message = match held {
             Held { bodies: 0, whole: true, .. } => None,
-            Held { bodies: 0, whole: false, .. } => Some(format!("it is not known whether {name} still holds data")),
-            Held { bodies, .. } => Some(format!("{name} still holds shards of {bodies} or more objects")),
+            Held { bodies: 0, whole: false, .. } => Some(format!("it is not known whether {what} still holds data")),
+            Held { bodies, .. } => Some(format!("{what} still holds shards of {bodies} or more objects")),
         };
         if let Some(message) = message {
             let message = format!("{message}; drain it first, or force its removal if it is dead");
             return Err(early(StatusCode::CONFLICT, "holds_shards", &message));
         }
-        wait_until_voteless(doors, node, name).await?;
+        if drive.is_none() {
+            wait_until_voteless(doors, node, name).await?;
+        }
+    }
+    if let Some(drive) = drive {
+        decide(&doors.client, ClusterOperation::RemoveDrive { drive }, &topology).await?;
+        tracing::info!("drive {drive} of node {name} was removed from the cluster");
+        return Ok(document(StatusCode::OK, &json!({ "removed": name, "drive": drive.0 })));
     }
     decide(&doors.client, ClusterOperation::Remove { node }, &topology).await?;
     tracing::info!("node {name} was removed from the cluster");
@@ -219,33 +233,40 @@ async fn wait_until_voteless(doors: &Doors, node: NodeId, name: &str) -> Result<
     }
 }
 
-/// `POST /-/drain?node=NAME`: the node gets nothing new, and what it holds moves away; `undo=true` takes that back.
+/// `POST /-/drain?node=NAME`: the node, or its `drive=NUMBER`, gets nothing new, and what it holds moves away; `undo=true` takes that
+/// back.
 pub(super) async fn drain(State(doors): State<Doors>, request: Request<Body>) -> Response {
     named(set_draining(&doors, request).await.unwrap_or_else(|response| *response), "drain")
 }
 
 async fn set_draining(doors: &Doors, request: Request<Body>) -> Result<Response, Early> {
-    let wishes = wishes(request, &["node", "undo"]).await?;
+    let wishes = wishes(request, &["node", "drive", "undo"]).await?;
     let (name, draining) = (wishes.text("node")?, !wishes.is_set("undo")?);
     let topology = topology(&doors.client).await?;
-    let (node, _) = find(&topology, name)?;
-    decide(&doors.client, ClusterOperation::SetDraining { node, draining }, &topology).await?;
+    let (node, info) = find(&topology, name)?;
+    let operation = match drive_of(&wishes, info)? {
+        Some(drive) => ClusterOperation::SetLeaving { drive, leaving: draining },
+        None => ClusterOperation::SetDraining { node, draining },
+    };
+    decide(&doors.client, operation, &topology).await?;
     Ok(document(StatusCode::OK, &json!({ "node": name, "draining": draining })))
 }
 
-/// `GET /-/drain?node=NAME`: whether the node drains, how many bodies name a drive of it, and how many of those have more
-/// shards than there are other nodes, so that they are cut anew.
+/// `GET /-/drain?node=NAME`: whether the node, or its `drive=NUMBER`, drains, how many bodies name a drive of it, and how many of
+/// those have more shards than there are other drives, so that they are cut anew.
 pub(super) async fn drained(State(doors): State<Doors>, request: Request<Body>) -> Response {
     named(count_held(&doors, request).await.unwrap_or_else(|response| *response), "drained")
 }
 
 async fn count_held(doors: &Doors, request: Request<Body>) -> Result<Response, Early> {
-    let wishes = wishes(request, &["node"]).await?;
+    let wishes = wishes(request, &["node", "drive"]).await?;
     let name = wishes.text("node")?;
     let topology = topology(&doors.client).await?;
     let (_, info) = find(&topology, name)?;
-    let Held { bodies, wide, whole } = Held::count(&doors.client, info, &topology).await;
-    let told = json!({ "node": name, "draining": info.draining, "bodies": bodies, "wide": wide, "complete": whole });
+    let drive = drive_of(&wishes, info)?;
+    let draining = drive.map_or(info.draining, |drive| topology.leaving.contains(&drive));
+    let Held { bodies, wide, whole } = Held::count(&doors.client, &drives_of(info, drive), &topology).await;
+    let told = json!({ "node": name, "draining": draining, "bodies": bodies, "wide": wide, "complete": whole });
     Ok(document(StatusCode::OK, &told))
 }
 
@@ -303,6 +324,22 @@ fn find<'a>(topology: &'a Topology, name: &str) -> Result<(NodeId, &'a NodeInfo)
     })
 }
 
+/// The drive that is meant rather than the whole node.
+fn drive_of(wishes: &Wishes, info: &NodeInfo) -> Result<Option<DriveId>, Early> {
+    let Some(number) = wishes.number("drive")? else { return Ok(None) };
+    let found = info.drives.iter().find(|known| u64::from(known.drive.0) == number);
+    found.map(|known| Some(known.drive)).ok_or_else(|| {
+        let numbers: Vec<_> = info.drives.iter().map(|known| known.drive.to_string()).collect();
+        let message = format!("{} has no drive {number}; it has {}", info.name, numbers.join(", "));
+        early(StatusCode::NOT_FOUND, "no_such_drive", &message)
+    })
+}
+
+/// The drives that are meant.
+fn drives_of(info: &NodeInfo, drive: Option<DriveId>) -> BTreeSet<DriveId> {
+    drive.map_or_else(|| info.drives.iter().map(|known| known.drive).collect(), |drive| BTreeSet::from([drive]))
+}
+
 async fn decide(client: &Client, operation: ClusterOperation, topology: &Topology) -> Result<(), Early> {
     let decided = client.command(GroupId::GLOBAL, None, Operation::Cluster(operation)).await;
     decided.map(|_| ()).map_err(|error| refused(error, topology))
@@ -319,10 +356,9 @@ struct Held {
 }
 
 impl Held {
-    async fn count(client: &Client, info: &NodeInfo, topology: &Topology) -> Held {
-        let drives: BTreeSet<DriveId> = info.drives.iter().map(|drive| drive.drive).collect();
-        let others =
-            topology.serving().flat_map(|(_, info)| &info.drives).filter(|drive| !drives.contains(&drive.drive));
+    async fn count(client: &Client, drives: &BTreeSet<DriveId>, topology: &Topology) -> Held {
+        let others = topology.serving().flat_map(|(_, info)| topology.serving_drives(info));
+        let others = others.filter(|drive| !drives.contains(&drive.drive));
         let (others, end) = (others.count(), Instant::now() + COUNT_TIME);
         let (mut held, mut after) = (Held { bodies: 0, wide: 0, whole: false }, None);
         while Instant::now() < end {
@@ -370,6 +406,9 @@ fn refused(error: ClientError, topology: &Topology) -> Early {
 pub(super) fn from_refusal(why: ClusterRefusal) -> Response {
     let (status, code) = match why {
         ClusterRefusal::NoSuchNode => (StatusCode::NOT_FOUND, "no_such_node"),
+        ClusterRefusal::NoSuchDrive => (StatusCode::NOT_FOUND, "no_such_drive"),
+        ClusterRefusal::FirstDrive => (StatusCode::CONFLICT, "first_drive"),
+        ClusterRefusal::LastDrive => (StatusCode::CONFLICT, "last_drive"),
         ClusterRefusal::TokenUnknown => (StatusCode::NOT_FOUND, "no_such_token"),
         ClusterRefusal::TokenUsed => (StatusCode::CONFLICT, "token_used"),
         ClusterRefusal::TokenExpired => (StatusCode::CONFLICT, "token_expired"),

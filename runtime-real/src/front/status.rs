@@ -133,7 +133,9 @@ fn group_document(group: &GroupStatus, topology: &Topology) -> Value {
 
 fn cluster_document(status: &Status, cluster: Option<u128>, peers: &BTreeMap<NodeId, Figures>) -> Value {
     let nodes = status.topology.nodes.iter().map(|(node, info)| {
-        let drives = info.drives.iter().map(|drive| json!({ "id": drive.drive.0, "weight": drive.weight }));
+        let drives = info.drives.iter().map(|drive| {
+            json!({ "id": drive.drive.0, "weight": drive.weight, "draining": status.topology.leaving.contains(&drive.drive) })
+        });
         let rtt = peers.get(node).and_then(|figures| figures.rtt);
         json!({
             "id": hex(*node),

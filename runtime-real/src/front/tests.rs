@@ -14,7 +14,7 @@ use anvil_core::state::{ClusterRefusal, KeyCondition, SessionStamp};
 use anvil_core::topology::{DriveInfo, NodeInfo, Topology};
 use anvil_core::types::{DriveId, GroupId, LogIndex, NodeId, SessionId, Term};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -117,7 +117,7 @@ fn topology() -> Topology {
         draining: drive == 1,
     };
     let nodes = [(NodeId(1), info("node1", 0)), (NodeId(u64::MAX), info("node2", 1)), (NodeId(3), info("node3", 2))];
-    Topology { epoch: 5, next_drive: 3, nodes: nodes.into() }
+    Topology { epoch: 5, next_drive: 3, nodes: nodes.into(), leaving: BTreeSet::new() }
 }
 
 fn peers() -> BTreeMap<NodeId, Figures> {

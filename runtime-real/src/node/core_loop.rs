@@ -60,6 +60,8 @@ pub struct StartOptions {
     pub extent_bytes: u64,
     /// See [`Config::recode_after`].
     pub recode_after: Duration,
+    /// See [`Config::lost`].
+    pub lost: Vec<DriveId>,
     /// How the node searches its drives for damage.
     pub scrub: ScrubPace,
     /// How far the clocks of the cluster's nodes drift at most, in millionths; with it leaders answer reads by lease.
@@ -75,6 +77,7 @@ impl Default for StartOptions {
             log_segment_bytes: 16 << 20,
             extent_bytes: 64 << 20,
             recode_after: Duration::from_secs(600),
+            lost: Vec::new(),
             scrub: ScrubPace { interval: None, bytes_per_second: 8 << 20 },
             clock_drift_ppm_max: None,
             network: None,
@@ -203,6 +206,7 @@ fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
         node: directory.node,
         voters: if founds { vec![directory.node] } else { Vec::new() },
         drives: info.drives.clone(),
+        lost: options.lost.clone(),
         nodes: if founds { vec![(directory.node, info)] } else { Vec::new() },
         address,
         groups: vec![GroupId::GLOBAL, GroupId::REGION],

@@ -52,6 +52,9 @@ fn refusal(error: &ClientError) -> Refusal {
             | ClusterRefusal::LastNode
             | ClusterRefusal::Stale
             | ClusterRefusal::Full
+            | ClusterRefusal::NoSuchDrive
+            | ClusterRefusal::FirstDrive
+            | ClusterRefusal::LastDrive
             | ClusterRefusal::NotFounded => Refusal::TryAgain(why.to_string()),
         },
         ClientError::Refused(other) => Refusal::Malformed(format!("{other:?}")),

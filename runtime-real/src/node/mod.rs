@@ -19,7 +19,7 @@ mod workers;
 
 pub use core_loop::{Inbox, NodeHandle, StartOptions, start};
 pub(crate) use directory::random;
-pub use directory::{Begun, Candidate, DirectoryError, NodeDirectory};
+pub use directory::{Begun, Candidate, DirectoryError, Given, NodeDirectory};
 pub use neighbours::Network;
 pub use room::Room;
 pub(crate) use room::{drive_gib, grows};

@@ -4,7 +4,7 @@
 
 use super::join::{Applicant, JoinError, join};
 use super::token::JoinToken;
-use crate::node::{Begun, Candidate, DirectoryError, NodeDirectory, drive_gib};
+use crate::node::{Begun, Candidate, DirectoryError, Given, NodeDirectory, drive_gib};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,17 +67,18 @@ impl From<DirectoryError> for EnterError {
 ///
 /// # Errors
 /// Each says what to do; the same start can be tried again.
-pub async fn open_or_join(
-    paths: &[PathBuf],
+pub async fn open_or_join<'a>(
+    given: impl Into<Given<'a>>,
     name: &str,
     credentials: Option<(String, String)>,
     wish: &Wish,
 ) -> Result<NodeDirectory, EnterError> {
+    let given = given.into();
     if wish.peers.is_empty() {
-        return Ok(NodeDirectory::open(paths, name, credentials)?);
+        return Ok(NodeDirectory::open(given, name, credentials)?);
     }
     // ENTER-1
-    let candidate = match NodeDirectory::begin_join(paths, name, wish.token.as_ref(), credentials.clone())? {
+    let candidate = match NodeDirectory::begin_join(given, name, wish.token.as_ref(), credentials.clone())? {
         Begun::Member(directory) => return Ok(*directory),
         Begun::Candidate(candidate) => *candidate,
     };

@@ -299,6 +299,7 @@ impl Cluster {
             groups: vec![GroupId::GLOBAL, GroupId::REGION],
             nodes: (1..=plan.nodes).map(|number| (NodeId(number), plan.founder_info(number))).collect(),
             drives: plan.node_info(node).drives,
+            lost: Vec::new(),
             root_key: RootKey([7; 32]),
             seed: [0; 32],
             election_timeout: plan.node.election_timeout,

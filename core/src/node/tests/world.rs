@@ -99,6 +99,7 @@ fn config(profile: Profile) -> Config {
         checkpoint_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(3600),
         append_bytes_max: 1 << 20,
+        lost: Vec::new(),
         snapshot_chunk_bytes: 1 << 20,
         tail_entries_max: 4096,
         prepare_ttl: PREPARE_TTL,

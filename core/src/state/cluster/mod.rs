@@ -6,6 +6,8 @@
 //! - `CLUSTER-1`: a token admits one node. Asking again with the same token, node and key is answered as the first time, since
 //!   a node that heard nothing must be able to repeat itself.
 //! - `CLUSTER-2`: a placement replaces exactly the one that it was solved from, for the topology of that moment.
+//! - `CLUSTER-5`: a drive that is said to be lost leaves without anybody having looked whether its shards are elsewhere: they are made
+//!   anew from the others. That a living one is empty is for the doors to see.
 //! - `TOPOLOGY-1`: drives are numbered here, each number once.
 //!
 //! Not here: who may ask (the doors), certificates (the runtime), and the solving (`placement`).
@@ -19,12 +21,13 @@ use super::command::{Answer, Refusal};
 use crate::stripe::Profile;
 use crate::topology::{DRIVES_MAX, DriveInfo, NODES_MAX, NodeInfo, TEXT_SIZE_MAX, Topology};
 use crate::types::{DriveId, NodeId, WallTime};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use operation::ClusterRefusal::{
-    Full, LastNode, NameTaken, NoSuchNode, NotFounded, Stale, TokenExpired, TokenUnknown, TokenUsed,
+    FirstDrive, Full, LastDrive, LastNode, NameTaken, NoSuchDrive, NoSuchNode, NotFounded, Stale, TokenExpired,
+    TokenUnknown, TokenUsed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +97,8 @@ pub fn decide(rows: &mut ClusterRows, operation: &ClusterOperation, moment: Mome
         }
         ClusterOperation::Remove { node } => remove(rows, *node),
         ClusterOperation::AddDrives { node, drives } => add_drives(rows, *node, drives),
+        ClusterOperation::SetLeaving { drive, leaving } => set_leaving(rows, *drive, *leaving),
+        ClusterOperation::RemoveDrive { drive } => remove_drive(rows, *drive),
         ClusterOperation::SetPlacement { base, topology, profile, table } => {
             let epoch = rows.placement.as_ref().map_or(0, |placement| placement.epoch);
             // CLUSTER-2
@@ -119,7 +124,8 @@ fn found(rows: &mut ClusterRows, nodes: &[(NodeId, NodeInfo)]) -> Result<Answer,
         }
         let drives = nodes.iter().flat_map(|(_, info)| &info.drives);
         let next_drive = drives.map(|known| known.drive.0 + 1).max().unwrap_or(0);
-        rows.topology = Topology { epoch: 1, next_drive, nodes: nodes.iter().cloned().collect() };
+        rows.topology =
+            Topology { epoch: 1, next_drive, nodes: nodes.iter().cloned().collect(), leaving: BTreeSet::new() };
     }
     Ok(Answer::Done)
 }
@@ -203,9 +209,43 @@ fn remove(rows: &mut ClusterRows, node: NodeId) -> Result<Answer, Refusal> {
     if rows.topology.nodes.len() == 1 {
         return Err(refused(LastNode));
     }
-    rows.topology.nodes.remove(&node);
+    let left = rows.topology.nodes.remove(&node);
+    for known in left.iter().flat_map(|info| &info.drives) {
+        rows.topology.leaving.remove(&known.drive);
+    }
     rows.topology.epoch += 1;
     Ok(Answer::Done)
+}
+
+fn set_leaving(rows: &mut ClusterRows, drive: DriveId, leaving: bool) -> Result<Answer, Refusal> {
+    check_may_leave(&rows.topology, drive, leaving)?;
+    let leaves = &mut rows.topology.leaving;
+    let is_new = if leaving { leaves.insert(drive) } else { leaves.remove(&drive) };
+    rows.topology.epoch += u64::from(is_new);
+    Ok(Answer::Done)
+}
+
+/// `CLUSTER-5`
+fn remove_drive(rows: &mut ClusterRows, drive: DriveId) -> Result<Answer, Refusal> {
+    let node = check_may_leave(&rows.topology, drive, true)?;
+    let info = rows.topology.nodes.get_mut(&node).ok_or(refused(NoSuchNode))?;
+    if info.drives.first().is_some_and(|first| first.drive == drive) {
+        return Err(refused(FirstDrive));
+    }
+    info.drives.retain(|known| known.drive != drive);
+    rows.topology.leaving.remove(&drive);
+    rows.topology.epoch += 1;
+    Ok(Answer::Done)
+}
+
+/// The node that has the drive, if there is another drive for what is new.
+fn check_may_leave(topology: &Topology, drive: DriveId, leaving: bool) -> Result<NodeId, Refusal> {
+    let node = topology.home_of(drive).ok_or(refused(NoSuchDrive))?;
+    let mut others = topology.serving().flat_map(|(_, info)| topology.serving_drives(info));
+    if leaving && !others.any(|known| known.drive != drive) {
+        return Err(refused(LastDrive));
+    }
+    Ok(node)
 }
 
 fn change(rows: &mut ClusterRows, node: NodeId, change: impl FnOnce(&mut NodeInfo)) -> Result<Answer, Refusal> {

@@ -3,7 +3,7 @@
 use super::TokenHash;
 use crate::stripe::Profile;
 use crate::topology::{DriveInfo, NodeInfo};
-use crate::types::{NodeId, WallTime};
+use crate::types::{DriveId, NodeId, WallTime};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -30,6 +30,10 @@ pub enum ClusterOperation {
     /// A member has more drives, numbered by itself from the topology's next number on. Answer: `Done`, also when it is known to
     /// have them; `NoSuchNode`; `Stale` when a number has been given away.
     AddDrives { node: NodeId, drives: Vec<DriveInfo> },
+    /// Whether a drive is about to leave its node. Answer: `Done`; `NoSuchDrive`, `LastDrive`.
+    SetLeaving { drive: DriveId, leaving: bool },
+    /// A drive leaves, whatever it holds. Answer: `Done`; `NoSuchDrive`, `FirstDrive`, `LastDrive`.
+    RemoveDrive { drive: DriveId },
 }
 
 /// Why the cluster was not changed.
@@ -53,6 +57,12 @@ pub enum ClusterRefusal {
     Full,
     /// The first nodes are not known yet; try again in a moment.
     NotFounded,
+    /// No node has such a drive.
+    NoSuchDrive,
+    /// The first drive of a node has its log and keys, and leaves with the node only.
+    FirstDrive,
+    /// The last drive that may get something new cannot leave.
+    LastDrive,
 }
 
 impl core::fmt::Display for ClusterRefusal {
@@ -65,6 +75,11 @@ impl core::fmt::Display for ClusterRefusal {
                 "the cluster has a node of this name; choose another --id, or remove the other node first"
             }
             ClusterRefusal::NoSuchNode => "the cluster has no such node",
+            ClusterRefusal::NoSuchDrive => "the cluster has no such drive",
+            ClusterRefusal::FirstDrive => {
+                "a node's first drive has its log and keys; it leaves with the node, so drain and remove the node instead"
+            }
+            ClusterRefusal::LastDrive => "this is the last drive that can hold anything; it cannot leave",
             ClusterRefusal::LastNode => "this is the last node that can hold anything; it cannot leave",
             ClusterRefusal::Stale => "the cluster has changed meanwhile",
             ClusterRefusal::NotFounded => "the cluster is just being founded; try again in a moment",

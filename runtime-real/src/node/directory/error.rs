@@ -29,6 +29,8 @@ pub enum DirectoryError {
     SameDrive { path: PathBuf, drive: DriveId },
     /// A drive of the node was not given.
     MissingDrive { drive: DriveId },
+    /// The drive with log and keys was not given.
+    MissingFirst,
     /// It has begun to join a cluster and does not know yet whether it was admitted.
     Joining { path: PathBuf },
     /// It belongs to another cluster than the token.
@@ -88,9 +90,17 @@ impl std::fmt::Display for DirectoryError {
             DirectoryError::Keys { path, error } => {
                 write!(f, "{} cannot be used: {error}; restore it from a backup", path.display())
             }
+            DirectoryError::MissingFirst => f.write_str(
+                "the node's first directory, with its log and keys, is not among the directories; if it is gone for good, remove the node \
+                 from its cluster and let a new one join",
+            ),
             DirectoryError::TooManyDrives => f.write_str("the node has more drives than can be numbered"),
             DirectoryError::MissingDrive { drive } => {
-                write!(f, "drive {drive} of this node is not among the directories; give every --dir it was made with")
+                write!(
+                    f,
+                    "drive {drive} of this node is not among the directories; give every --dir it was made with, or, if the drive is \
+                     gone for good, --lost-drive {drive}"
+                )
             }
         }
     }

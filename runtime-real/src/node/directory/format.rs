@@ -9,6 +9,7 @@
 //! drive <number>     of this directory
 //! drives <count>     of the node when this was written
 //! place <number>     of this drive among the node's, from 0; absent where it is `drive` less `first`
+//! numbers <n>,<n>..  of the node's drives; absent where they are the `drives` numbers from `first` on
 //! ```
 
 use super::error::DirectoryError;
@@ -43,6 +44,8 @@ pub(super) struct Format {
     pub(super) drive: DriveId,
     /// Drives that the node had when this file was written.
     pub(super) drives: u32,
+    /// Their numbers.
+    pub(super) numbers: Vec<DriveId>,
 }
 
 /// The drive at a place of a node whose first one has the number `first`.
@@ -75,20 +78,42 @@ pub(super) fn read_format(path: &Path) -> Result<Option<Format>, DirectoryError>
     let node = id.unwrap_or_else(|| node_of_name(&name));
     let owner = Owner { cluster, name, node, first };
     let drives = get("drives")?.parse().map_err(bad)?;
-    Ok(Some(Format { owner, numbered: id.is_some(), place, drive: DriveId(drive), drives }))
+    let numbers = match lines.get("numbers") {
+        Some(numbers) => {
+            numbers.split(',').map(|number| number.parse().map(DriveId)).collect::<Result<_, _>>().map_err(bad)?
+        }
+        None => consecutive(first, drives)?,
+    };
+    Ok(Some(Format { owner, numbered: id.is_some(), place, drive: DriveId(drive), drives, numbers }))
 }
 
-pub(super) fn write_format(path: &Path, owner: &Owner, place: u32, number: DriveId, drives: u32) -> io::Result<()> {
+fn consecutive(first: u32, drives: u32) -> Result<Vec<DriveId>, DirectoryError> {
+    (0..drives).map(|place| drive_at(first, place)).collect()
+}
+
+/// Writes the format of the drive `number` at `place`, when the node has the drives `numbers`.
+pub(super) fn write_format(
+    path: &Path,
+    owner: &Owner,
+    place: u32,
+    number: DriveId,
+    drives: u32,
+    numbers: &[DriveId],
+) -> io::Result<()> {
     let (cluster, node) = (format!("{:032x}", owner.cluster), format!("{:016x}", owner.node.0));
-    let (first, drive, drives) = (owner.first.to_string(), number.0.to_string(), drives.to_string());
+    let (first, drive, count) = (owner.first.to_string(), number.0.to_string(), drives.to_string());
     let placed = place.to_string();
     let mut lines = vec![("anvil", FORMAT_VERSION), ("cluster", &cluster), ("node", &owner.name), ("id", &node)];
     if owner.first != 0 {
         lines.push(("first", &first));
     }
-    lines.extend([("drive", drive.as_str()), ("drives", &drives)]);
+    lines.extend([("drive", drive.as_str()), ("drives", &count)]);
     if owner.first.checked_add(place) != Some(number.0) {
         lines.push(("place", &placed));
+    }
+    let listed = numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    if consecutive(owner.first, drives).ok().as_deref() != Some(numbers) {
+        lines.push(("numbers", &listed));
     }
     checked_file::write(&path.join("format"), &lines)
 }
@@ -110,7 +135,7 @@ mod tests {
     fn a_format_has_its_golden_lines() {
         let home = tempfile::tempdir().unwrap();
         let owner = Owner { cluster: 0xC1, name: "n2".to_owned(), node: NodeId(0xA1), first: 30 };
-        write_format(home.path(), &owner, 1, DriveId(31), 2).unwrap();
+        write_format(home.path(), &owner, 1, DriveId(31), 2, &[DriveId(30), DriveId(31)]).unwrap();
         let text = fs::read_to_string(home.path().join("format")).unwrap();
         let (lines, checksum) = text.trim_end().rsplit_once('\n').unwrap();
         let expected = "anvil 1\ncluster 000000000000000000000000000000c1\nnode n2\nid 00000000000000a1\nfirst 30\n\
@@ -121,10 +146,13 @@ mod tests {
         assert_eq!((&format.owner, format.numbered, place, drive, drives), (&owner, true, 1, 31, 2));
 
         // A drive that was added when others had the next numbers.
-        write_format(home.path(), &owner, 2, DriveId(77), 3).unwrap();
-        assert!(fs::read_to_string(home.path().join("format")).unwrap().contains("\ndrive 77\ndrives 3\nplace 2\n"));
+        let numbers = [DriveId(30), DriveId(31), DriveId(77)];
+        write_format(home.path(), &owner, 2, DriveId(77), 3, &numbers).unwrap();
+        let text = fs::read_to_string(home.path().join("format")).unwrap();
+        assert!(text.contains("\ndrive 77\ndrives 3\nplace 2\nnumbers 30,31,77\n"));
         let format = read_format(home.path()).unwrap().unwrap();
         assert_eq!((format.owner, format.place, format.drive.0, format.drives), (owner, 2, 77, 3));
+        assert_eq!(format.numbers, numbers);
     }
 
     #[test]

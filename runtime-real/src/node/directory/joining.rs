@@ -11,7 +11,7 @@
 
 use super::error::DirectoryError;
 use super::keys::{Checked, Keys, make_private, to_hex};
-use super::scan::Scan;
+use super::scan::{Given, Scan};
 use super::{NodeDirectory, random, write_peers_file};
 use crate::node::checked_file;
 use crate::peers::{Admission, JoinToken, NodeKey};
@@ -62,16 +62,17 @@ pub(super) fn forget(first: &Path) -> Result<(), DirectoryError> {
 impl NodeDirectory {
     /// Opens the directories of node `name`, or prepares those of a node that has to join first. A `token` of another
     /// cluster than that of a member is refused.
-    pub fn begin_join(
-        paths: &[PathBuf],
+    pub fn begin_join<'a>(
+        given: impl Into<Given<'a>>,
         name: &str,
         token: Option<&JoinToken>,
         credentials: Option<(String, String)>,
     ) -> Result<Begun, DirectoryError> {
-        let scan = Scan::of(paths, name)?;
+        let given = given.into();
+        let scan = Scan::of(given, name)?;
         if let Some(owner) = &scan.owner {
             if token.is_some_and(|token| token.cluster != owner.cluster) {
-                return Err(DirectoryError::OtherThanToken { path: paths.first().cloned().unwrap_or_default() });
+                return Err(DirectoryError::OtherThanToken { path: given.paths.first().cloned().unwrap_or_default() });
             }
             return Ok(Begun::Member(Box::new(NodeDirectory::open_scanned(scan, name, credentials)?)));
         }

@@ -3,7 +3,8 @@
 //! - `DIR-1` A directory belongs to one node of one cluster, as one drive, for ever: `format` says which, and a
 //!   directory without it must be empty to be taken.
 //! - `DIR-2` One process at a time: `lock` is held for the life of the process.
-//! - `DIR-3` A node starts with all its drives or not at all; a missing one is named.
+//! - `DIR-3` A node starts with all its drives or not at all; a missing one is named. Not its drives are those that it knows to have left
+//!   the cluster, and those that its operator says are lost: the cluster lets those go when the node runs.
 //! - `DIR-4` No `format` counts a drive that has none yet. A start that died while it added drives leaves some that the
 //!   others do not count: the node starts without them, and with them the next start completes what was begun.
 //! - `DIR-5` Keys, authority and certificate come before the first `format`, so a directory with one has them all.
@@ -21,13 +22,13 @@ mod tests;
 
 pub use error::DirectoryError;
 pub use joining::{Begun, Candidate};
+pub use scan::Given;
 
 use super::checked_file::{self, CheckedFileError};
 use crate::peers::{Ca, Identity};
 use anvil_core::stripe::RootKey;
 use anvil_core::types::{DriveId, NodeId};
 use anvil_proto::join::KnownPeer;
-use anvil_state_store::StateStore;
 use format::{Owner, drive_at, write_format};
 use keys::Keys;
 use scan::Scan;
@@ -71,12 +72,12 @@ impl NodeDirectory {
     /// Opens or makes the directories of node `name`; new ones are those of the first node of a new cluster.
     /// `credentials` replaces the access key pair of the directory for this run; without it the stored pair counts, drawn
     /// when the cluster was founded.
-    pub fn open(
-        paths: &[PathBuf],
+    pub fn open<'a>(
+        given: impl Into<Given<'a>>,
         name: &str,
         credentials: Option<(String, String)>,
     ) -> Result<NodeDirectory, DirectoryError> {
-        NodeDirectory::open_scanned(Scan::of(paths, name)?, name, credentials)
+        NodeDirectory::open_scanned(Scan::of(given.into(), name)?, name, credentials)
     }
 
     fn open_scanned(
@@ -110,29 +111,32 @@ impl NodeDirectory {
         let first = scan.first().to_owned();
         let keys = Keys::open(&first, &owner)?;
         let mut drives: BTreeMap<u32, (PathBuf, DriveId)> =
-            scan.known.iter().map(|(&place, (path, drive, _))| (place, (path.clone(), *drive))).collect();
+            scan.known.iter().map(|(&place, (path, format))| (place, (path.clone(), format.drive))).collect();
         for ((place, path), number) in (scan.drives_before..).zip(scan.unused()).zip(new_numbers(&scan, &owner)?) {
             drives.insert(place, (path.clone(), number));
         }
-        let total = u32::try_from(drives.len()).map_err(|_| DirectoryError::TooManyDrives)?;
+        // A drive that left keeps its place.
+        let total = drives.keys().next_back().map_or(0, |last| last + 1);
+        let in_order: Vec<DriveId> = drives.values().map(|(_, drive)| *drive).collect();
         let numbers: BTreeMap<DriveId, PathBuf> = drives.values().map(|(path, drive)| (*drive, path.clone())).collect();
-        let write = |place: u32, path: &PathBuf, drive, count| {
-            write_format(path, &owner, place, drive, count)
+        let write = |place: u32, path: &PathBuf, drive, count, numbers: &[DriveId]| {
+            write_format(path, &owner, place, drive, count, numbers)
                 .map_err(|error| DirectoryError::Io { path: path.clone(), error })
         };
         // DIR-4: first each new drive, in order, which counts itself and those before it; then the counts.
-        let mut counted: BTreeMap<u32, u32> =
-            scan.known.iter().map(|(&place, &(_, _, count))| (place, count)).collect();
-        for (&place, (path, drive)) in &drives {
+        for (at, (&place, (path, drive))) in drives.iter().enumerate() {
             make_layout(path, place).map_err(|error| DirectoryError::Io { path: path.clone(), error })?;
             if place >= scan.drives_before {
-                write(place, path, *drive, place + 1)?;
-                counted.insert(place, place + 1);
+                write(place, path, *drive, place + 1, &in_order[..=at])?;
             }
         }
         for (&place, (path, drive)) in &drives {
-            if counted[&place] != total || !scan.numbered {
-                write(place, path, *drive, total)?;
+            let is_said = match scan.known.get(&place) {
+                Some((_, format)) => (format.drives, &format.numbers) == (total, &in_order) && scan.numbered,
+                None => place + 1 == total,
+            };
+            if !is_said {
+                write(place, path, *drive, total, &in_order)?;
             }
         }
         joining::forget(&first)?;
@@ -174,17 +178,19 @@ impl NodeDirectory {
 /// the next ones that this node knows of, and the cluster is asked for them when the node runs. A number that the cluster has
 /// given to the node already, by a start that died, comes first.
 fn new_numbers(scan: &Scan, owner: &Owner) -> Result<Vec<DriveId>, DirectoryError> {
-    let own: Vec<DriveId> = scan.known.values().map(|(_, drive, _)| *drive).collect();
-    let mut next = own.iter().max().map_or(Ok(DriveId(owner.first)), |last| drive_at(last.0, 1))?;
+    let own: Vec<DriveId> = scan.numbers().collect();
+    // The rows may not know of a drive that the node has had: its number is never used again.
+    let had = scan.listed().into_iter().chain(scan.lost.iter().copied()).max();
+    let mut next = had.map_or(Ok(DriveId(owner.first)), |last| drive_at(last.0, 1))?;
     let mut numbers = Vec::new();
-    let path = scan.first().join("state.redb");
-    if scan.owner.is_some() && !scan.unused().is_empty() && path.exists() {
-        let unreadable = |why: String| DirectoryError::Io { path: path.clone(), error: io::Error::other(why) };
-        let state = StateStore::open(&path, STATE_CACHE_BYTES).map_err(|error| unreadable(error.to_string()))?;
-        let (topology, _) = state.topology().map_err(|error| unreadable(format!("{error:?}")))?;
+    if scan.unused().is_empty() {
+        return Ok(numbers);
+    }
+    if let Some(topology) = scan.topology()? {
         next = next.max(DriveId(topology.next_drive));
         let given = topology.nodes.get(&owner.node).map_or(&[][..], |info| &info.drives);
-        numbers.extend(given.iter().map(|known| known.drive).filter(|drive| !own.contains(drive)));
+        let is_left = |drive: &DriveId| !own.contains(drive) && !scan.lost.contains(drive);
+        numbers.extend(given.iter().map(|known| known.drive).filter(is_left));
     }
     while numbers.len() < scan.unused().len() {
         numbers.push(next);
@@ -192,9 +198,6 @@ fn new_numbers(scan: &Scan, owner: &Owner) -> Result<Vec<DriveId>, DirectoryErro
     }
     Ok(numbers)
 }
-
-/// Memory for a look at the topology.
-const STATE_CACHE_BYTES: usize = 1 << 20;
 
 /// Names the line with the epoch. No node's number looks like it.
 const EPOCH: &str = "topology";

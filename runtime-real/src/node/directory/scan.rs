@@ -1,12 +1,33 @@
 //! What the given directories are before anything is written to them.
 
 use super::error::DirectoryError;
-use super::format::{Owner, drive_at, read_format};
+use super::format::{Format, Owner, read_format};
 use super::{check_empty, lock};
+use anvil_core::topology::Topology;
 use anvil_core::types::DriveId;
-use std::collections::BTreeMap;
+use anvil_state_store::StateStore;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+
+/// The directories that a node is given, and the drives that it is to do without.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// Each a drive.
+    pub paths: &'a [PathBuf],
+    /// Drives that are gone for good, as the operator says.
+    pub lost: &'a [DriveId],
+}
+
+impl<'a, P: AsRef<[PathBuf]> + ?Sized> From<&'a P> for Given<'a> {
+    fn from(paths: &'a P) -> Given<'a> {
+        Given { paths: paths.as_ref(), lost: &[] }
+    }
+}
+
+/// Memory for a look at the topology.
+const STATE_CACHE_BYTES: usize = 1 << 20;
 
 /// The locked directories of a node.
 #[derive(Debug)]
@@ -17,27 +38,30 @@ pub(super) struct Scan {
     pub(super) numbered: bool,
     /// Whether any has.
     pub(super) any_numbered: bool,
-    /// Those with a `format`, by the drive's place among the node's, with its number and the count of drives in it.
-    pub(super) known: BTreeMap<u32, (PathBuf, DriveId, u32)>,
+    /// Those with a `format`, by the drive's place among the node's.
+    pub(super) known: BTreeMap<u32, (PathBuf, Format)>,
     /// The largest of these counts.
     pub(super) drives_before: u32,
+    /// Drives that the node is to do without.
+    pub(super) lost: Vec<DriveId>,
     unused: Vec<PathBuf>,
     pub(super) locks: Vec<File>,
 }
 
 impl Scan {
     /// Locks and reads the directories of node `name`. Makes those that do not exist.
-    pub(super) fn of(paths: &[PathBuf], name: &str) -> Result<Scan, DirectoryError> {
+    pub(super) fn of(given: Given<'_>, name: &str) -> Result<Scan, DirectoryError> {
         let mut scan = Scan {
             owner: None,
             numbered: true,
             any_numbered: false,
             known: BTreeMap::new(),
             drives_before: 0,
+            lost: given.lost.to_vec(),
             unused: Vec::new(),
             locks: Vec::new(),
         };
-        for path in paths {
+        for path in given.paths {
             fs::create_dir_all(path).map_err(|error| DirectoryError::Io { path: path.clone(), error })?;
             scan.locks.push(lock(path)?);
             match read_format(path)? {
@@ -56,8 +80,9 @@ impl Scan {
                     scan.numbered &= format.numbered;
                     scan.any_numbered |= format.numbered;
                     scan.drives_before = scan.drives_before.max(format.drives);
-                    if scan.known.insert(format.place, (path.clone(), format.drive, format.drives)).is_some() {
-                        return Err(DirectoryError::SameDrive { path: path.clone(), drive: format.drive });
+                    let (place, drive) = (format.place, format.drive);
+                    if scan.known.insert(place, (path.clone(), format)).is_some() {
+                        return Err(DirectoryError::SameDrive { path: path.clone(), drive });
                     }
                 }
                 None => {
@@ -66,17 +91,56 @@ impl Scan {
                 }
             }
         }
-        // DIR-3
-        let missing = (0..scan.drives_before).find(|place| !scan.known.contains_key(place));
-        match (missing, &scan.owner) {
-            (Some(place), Some(owner)) => Err(DirectoryError::MissingDrive { drive: drive_at(owner.first, place)? }),
-            (Some(_) | None, _) => Ok(scan),
+        scan.check_complete()?;
+        Ok(scan)
+    }
+
+    /// DIR-3: without a drive only where the cluster has let it go, as far as this node knows, or its operator says so.
+    fn check_complete(&self) -> Result<(), DirectoryError> {
+        let Some(owner) = &self.owner else { return Ok(()) };
+        if !self.known.contains_key(&0) {
+            return Err(DirectoryError::MissingFirst);
         }
+        let given = |drive: &DriveId| self.numbers().any(|known| known == *drive) || self.lost.contains(drive);
+        let missing: Vec<DriveId> = self.listed().into_iter().filter(|drive| !given(drive)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // The rows may be older than the node: they know of no drive that was numbered since.
+        let topology = self.topology()?.unwrap_or_default();
+        let has_left = |drive: &DriveId| drive.0 < topology.next_drive && topology.home_of(*drive) != Some(owner.node);
+        match missing.into_iter().find(|drive| !has_left(drive)) {
+            Some(drive) => Err(DirectoryError::MissingDrive { drive }),
+            None => Ok(()),
+        }
+    }
+
+    /// The drives that the node has, or had when the last of its formats was written.
+    pub(super) fn listed(&self) -> BTreeSet<DriveId> {
+        let numbers = self.known.values().flat_map(|(_, format)| &format.numbers);
+        numbers.copied().chain(self.numbers()).collect()
+    }
+
+    /// The numbers of the drives that have a `format`.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = DriveId> {
+        self.known.values().map(|(_, format)| format.drive)
+    }
+
+    /// The cluster, as this node knows it.
+    pub(super) fn topology(&self) -> Result<Option<Topology>, DirectoryError> {
+        let path = self.first().join("state.redb");
+        if self.owner.is_none() || !path.exists() {
+            return Ok(None);
+        }
+        let unreadable = |why: String| DirectoryError::Io { path: path.clone(), error: io::Error::other(why) };
+        let state = StateStore::open(&path, STATE_CACHE_BYTES).map_err(|error| unreadable(error.to_string()))?;
+        let (topology, _) = state.topology().map_err(|error| unreadable(format!("{error:?}")))?;
+        Ok(Some(topology))
     }
 
     /// The directory that has or will have log, state store and keys.
     pub(super) fn first(&self) -> &Path {
-        let known = self.known.get(&0).map(|(path, _, _)| path);
+        let known = self.known.get(&0).map(|(path, _)| path);
         known.or(self.unused.first()).expect("a node has at least one directory")
     }
 

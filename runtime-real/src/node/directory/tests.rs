@@ -231,3 +231,26 @@ fn what_looks_like_a_node_of_a_cluster_is_one() {
     checked_file::write(&node, &[("certificate", &certificate), ("key", &key)]).unwrap();
     assert!(matches!(begin(&ours), Err(DirectoryError::Keys { path, .. }) if path == node));
 }
+
+/// The node's rows say what the cluster knows; without them only the operator can say that a drive is gone.
+#[test]
+fn a_node_does_without_a_drive_only_when_it_is_said_to_be_lost() {
+    let drives = Drives::new();
+    assert_eq!(drives.open(3).unwrap(), 3);
+    let without = [drives.path(0), drives.path(2)];
+    let error = NodeDirectory::open(&without, "node1", None).unwrap_err();
+    assert!(matches!(error, DirectoryError::MissingDrive { drive: DriveId(1) }), "{error}");
+    let rest = [drives.path(1), drives.path(2)];
+    let error = NodeDirectory::open(&rest, "node1", None).unwrap_err();
+    assert!(matches!(error, DirectoryError::MissingFirst), "{error}");
+
+    let open = |paths: &[PathBuf], lost: &[DriveId]| {
+        let opened = NodeDirectory::open(Given { paths, lost }, "node1", None).unwrap();
+        opened.drives.into_keys().map(|drive| drive.0).collect::<Vec<_>>()
+    };
+    assert_eq!(open(&without, &[DriveId(1)]), [0, 2]);
+    // Another one takes its place, under a number of its own, and the place stays empty.
+    let replaced = [drives.path(0), drives.path(7), drives.path(2)];
+    assert_eq!(open(&replaced, &[DriveId(1)]), [0, 2, 3]);
+    assert_eq!(open(&replaced, &[DriveId(1)]), [0, 2, 3]);
+}
