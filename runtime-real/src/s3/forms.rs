@@ -58,6 +58,14 @@ fn headers(input: &PostObjectInput) -> S3Result<HeaderMap> {
     Ok(headers)
 }
 
+/// The sentence of AWS for a refusal of `s3s` that means a condition of the form's policy does not hold.
+pub(super) fn failed_condition(xml: &str) -> Option<String> {
+    let message = xml.split_once("<Message>")?.1.split_once("</Message>")?.0;
+    let is_condition = message.starts_with("Policy condition ") || message.starts_with("Bucket in form field ");
+    let is_ours = xml.contains("<Code>InvalidPolicyDocument</Code>") && is_condition;
+    is_ours.then(|| "Invalid according to Policy: a Policy Condition failed.".to_owned())
+}
+
 /// A form has its tags as XML, a header as a query string.
 fn tagging(text: &str) -> S3Result<String> {
     if !text.trim_start().starts_with('<') {

@@ -11,7 +11,7 @@ use super::digests::{Claims, Hashes};
 use super::error::from_fault;
 use super::gateway::Gateway;
 use super::policy::{self, Denial};
-use super::{cors, habits, names, settings};
+use super::{cors, forms, habits, names, settings};
 use crate::client::Client;
 use crate::front::drain::waits;
 use crate::front::metrics::OperationName;
@@ -129,9 +129,11 @@ impl S3Door {
         let admitted = policy::admit(&parts, &self.region);
         let framing = admitted.as_ref().map_or(Framing::Plain, |admitted| admitted.framing);
         let document = document_check(&parts, framing);
-        if let Err(denial) = &admitted {
-            return refusal(denial);
-        }
+        let is_form = match &admitted {
+            Ok(admitted) => admitted.is_form,
+            Err(denial) => return refusal(denial),
+        };
+        policy::settle_date(&mut parts.headers);
         let guarded = Guarded::new(body, framing, document, watch.clone());
         parts.extensions.insert(watch.clone());
         parts.extensions.insert(operation.clone());
@@ -156,8 +158,23 @@ impl S3Door {
                 message: error.message().unwrap_or_default().to_owned(),
             });
         }
+        if is_form && response.status() == StatusCode::BAD_REQUEST {
+            return word_form_refusal(response).await;
+        }
         complete_acl(response, operation).await
     }
+}
+
+/// What a form's policy forbids is denied; `s3s` calls the policy invalid.
+async fn word_form_refusal(response: Response<Body>) -> Response<Body> {
+    let mut failed = None;
+    let response = rewrite(response, |xml| {
+        failed = forms::failed_condition(xml);
+        xml.to_owned()
+    })
+    .await;
+    let Some(message) = failed else { return response };
+    refusal(&Denial { status: StatusCode::FORBIDDEN, code: "AccessDenied", message })
 }
 
 /// What a browser says of the page that asks.

@@ -141,6 +141,7 @@ fn an_unknown_subresource_never_becomes_a_plain_write() {
         ("DELETE", "/bucket?versioning"),
         ("DELETE", "/bucket%2Fkey?policy"),
         ("GET", "/bucket?metadataConfiguration"),
+        ("GET", "/bucket/key?X-Amz-Server-Side-Encryption-Customer-Algorithm=AES256"),
         ("PUT", "/bucket/key?x-amz-meta-color=red"),
         ("PUT", "/bucket/key?versionId=null"),
     ] {
@@ -156,6 +157,8 @@ fn an_unknown_subresource_never_becomes_a_plain_write() {
         ("GET", "/bucket/?list-type=2&prefix=a%2Fb&encoding-type=url"),
         ("PUT", "/bucket?policy"),
         ("PUT", "/bucket/key?tagging&versionId=null"),
+        ("GET", "/bucket/key?version=2&utm_source=page"),
+        ("HEAD", "/bucket/key?version=2"),
     ] {
         assert!(admit(&signed(method, uri, &[], list), "us-east-1").is_ok(), "{method} {uri}");
     }
