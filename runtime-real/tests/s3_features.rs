@@ -426,3 +426,57 @@ async fn the_time_of_a_signature_may_stand_in_date() {
     }
     refused(&send(doors.address, "PUT", &target, &headers, b"dated").await, 403, "SignatureDoesNotMatch");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_type_of_a_checksum_is_that_of_the_uploads_creation() {
+    const CRC32_OF_HELLO: &str = "NhCmhg==";
+    // The CRC32 of the four bytes of that, and the number of parts.
+    const COMPOSITE: &str = "FKTmaw==-1";
+    let doors = doors().await;
+    bucket(&doors).await;
+    let create = |algorithm: &str, kind: &str| {
+        let mut request = Signer::new("POST", "/bucket/k").query("uploads", "");
+        for (name, value) in [("x-amz-checksum-algorithm", algorithm), ("x-amz-checksum-type", kind)] {
+            if !value.is_empty() {
+                request = request.header(name, value);
+            }
+        }
+        async move { request.send(doors.address).await }
+    };
+    for (algorithm, kind) in [("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE"), ("", "COMPOSITE"), ("MD4", "")] {
+        refused(&create(algorithm, kind).await, 400, "InvalidRequest");
+    }
+    for (kind, checksum) in [("FULL_OBJECT", CRC32_OF_HELLO), ("COMPOSITE", COMPOSITE), ("", COMPOSITE)] {
+        let created = ok(create("CRC32", kind)).await;
+        let said = if kind.is_empty() { "COMPOSITE" } else { kind };
+        assert_eq!(created.header("x-amz-checksum-type"), Some(said));
+        let upload = created.element("UploadId").expect("an upload has an id");
+        let part = Signer::new("PUT", "/bucket/k").query("partNumber", "1").query("uploadId", &upload);
+        let part = ok(part.header("x-amz-checksum-crc32", CRC32_OF_HELLO).body(b"hello").send(doors.address)).await;
+        let etag = part.header("etag").expect("a part has a tag");
+        let xml = format!(
+            "<CompleteMultipartUpload {NS}><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        );
+        let complete = || Signer::new("POST", "/bucket/k").query("uploadId", &upload).body(xml.as_bytes());
+        let other = if said == "COMPOSITE" { "FULL_OBJECT" } else { "COMPOSITE" };
+        let wrong = complete().header("x-amz-checksum-type", other).send(doors.address).await;
+        refused(&wrong, 400, "InvalidRequest");
+        let done = ok(complete().send(doors.address)).await;
+        assert_eq!(done.element("ChecksumType").as_deref(), Some(said), "{}", done.text());
+        let head =
+            ok(Signer::new("HEAD", "/bucket/k").header("x-amz-checksum-mode", "ENABLED").send(doors.address)).await;
+        assert_eq!(head.header("x-amz-checksum-type"), Some(said));
+        assert_eq!(head.header("x-amz-checksum-crc32"), Some(checksum));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_that_no_object_has_is_missing_or_different() {
+    let doors = doors().await;
+    bucket(&doors).await;
+    let put_over = || Signer::new("PUT", "/bucket/k").header("if-match", "\"no-tag-of-ours\"").body(b"2");
+    refused(&put_over().send(doors.address).await, 404, "NoSuchKey");
+    put(&doors, "k", b"1").await;
+    refused(&put_over().send(doors.address).await, 412, "PreconditionFailed");
+    assert_eq!(get(&doors, "k", None).await.body, b"1");
+}
