@@ -9,6 +9,7 @@ use super::access::{Authority, OperationCell};
 use super::chunks::{DocumentCheck, Framing, Guarded, Watch};
 use super::digests::{Claims, Hashes};
 use super::error::from_fault;
+use super::form_fields::Form;
 use super::gateway::Gateway;
 use super::policy::{self, Denial};
 use super::{cors, forms, habits, names, settings};
@@ -137,8 +138,17 @@ impl S3Door {
         let guarded = Guarded::new(body, framing, document, watch.clone());
         parts.extensions.insert(watch.clone());
         parts.extensions.insert(operation.clone());
-        let request = Request::from_parts(parts, s3s::Body::http_body_unsync(guarded));
-        let response = match self.service.call(request).await {
+        let body = match is_form {
+            true => Form::expand(guarded, &mut parts.headers).await,
+            false => Form::plain(guarded),
+        };
+        if body.unread().lacks_signature {
+            let message = "Bucket POST must contain a field named 'x-amz-signature' where it has a policy.".to_owned();
+            return refusal(&Denial { status: StatusCode::BAD_REQUEST, code: "InvalidArgument", message });
+        }
+        parts.extensions.insert(body.unread().clone());
+        let request = Request::from_parts(parts, s3s::Body::http_body_unsync(body));
+        let mut response = match self.service.call(request).await {
             Ok(response) => response.map(Body::new),
             Err(error) => {
                 tracing::error!(?error, "a request could not be answered");
@@ -160,6 +170,9 @@ impl S3Door {
         }
         if is_form && response.status() == StatusCode::BAD_REQUEST {
             return word_form_refusal(response).await;
+        }
+        if is_form && response.status() == StatusCode::SEE_OTHER {
+            forms::quote_tag(response.headers_mut());
         }
         complete_acl(response, operation).await
     }

@@ -88,7 +88,9 @@ pub(super) fn settle_date(headers: &mut HeaderMap) {
         return;
     }
     let Some(text) = headers.get(DATE).and_then(|value| value.to_str().ok()) else { return };
-    let Ok(parsed) = Timestamp::parse(TimestampFormat::HttpDate, text) else { return };
+    // botocore writes the zone as e-mail does.
+    let text = text.replace("-0000", "GMT").replace("+0000", "GMT");
+    let Ok(parsed) = Timestamp::parse(TimestampFormat::HttpDate, &text) else { return };
     let time = time::OffsetDateTime::from(parsed).to_offset(time::UtcOffset::UTC);
     let (date, clock) = (time.date(), time.time());
     let basic = format!(
