@@ -131,7 +131,7 @@ async fn tags_come_with_the_object_and_change_by_themselves() {
         format!("<Tagging {NS}><TagSet>{tags}</TagSet></Tagging>")
     };
     let replace = |xml: String| Signer::new("PUT", "/bucket/k").query("tagging", "").body(xml.as_bytes());
-    refused(&replace(set(11)).send(doors.address).await, 400, "InvalidTag");
+    refused(&replace(set(11)).send(doors.address).await, 400, "BadRequest");
     ok(replace(set(10)).send(doors.address)).await;
     ok(Signer::new("DELETE", "/bucket/k").query("tagging", "").send(doors.address)).await;
     assert!(ok(tags("k").send(doors.address)).await.elements("Key").is_empty());
@@ -495,4 +495,46 @@ async fn a_tag_that_no_object_has_is_missing_or_different() {
     put(&doors, "k", b"1").await;
     refused(&put_over().send(doors.address).await, 412, "PreconditionFailed");
     assert_eq!(get(&doors, "k", None).await.body, b"1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_say_what_they_are_about() {
+    let doors = doors().await;
+    bucket(&doors).await;
+    put(&doors, "k", b"1").await;
+    let missing = get(&doors, "no such", None).await;
+    refused(&missing, 404, "NoSuchKey");
+    assert_eq!(missing.element("Key").as_deref(), Some("no such"));
+    let failed = Signer::new("PUT", "/bucket/k").header("if-none-match", "*").body(b"2").send(doors.address).await;
+    refused(&failed, 412, "PreconditionFailed");
+    assert_eq!(failed.element("Condition").as_deref(), Some("If-None-Match"));
+    let none = Signer::new("GET", "/bucket").query("tagging", "").send(doors.address).await;
+    refused(&none, 404, "NoSuchTagSet");
+    assert_eq!(none.element("BucketName").as_deref(), Some("bucket"));
+    let copy = |more: Option<(&str, &str)>| {
+        let request = Signer::new("PUT", "/bucket/k").header("x-amz-copy-source", "bucket/k");
+        let request = more.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        async move { request.send(doors.address).await }
+    };
+    refused(&copy(None).await, 400, "InvalidRequest");
+    let condition = ("x-amz-copy-source-if-match", "\"00000000000000000000000000000000\"");
+    refused(&copy(Some(condition)).await, 412, "PreconditionFailed");
+    ok(copy(Some(("x-amz-storage-class", "STANDARD")))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_set_of_tags_is_none() {
+    let doors = doors().await;
+    bucket(&doors).await;
+    let tag = |tags: &str| {
+        let xml = format!("<Tagging {NS}><TagSet>{tags}</TagSet></Tagging>");
+        let request = Signer::new("PUT", "/bucket").query("tagging", "").body(xml.as_bytes());
+        async move { request.send(doors.address).await }
+    };
+    assert_eq!(tag("<Tag><Key>a</Key><Value>b</Value></Tag>").await.status, 204);
+    refused(&tag("<Tag><Key>aws:a</Key><Value>b</Value></Tag>").await, 400, "InvalidTag");
+    let told = || Signer::new("GET", "/bucket").query("tagging", "");
+    assert_eq!(ok(told().send(doors.address)).await.elements("Key"), ["a"]);
+    assert_eq!(tag("").await.status, 204);
+    refused(&told().send(doors.address).await, 404, "NoSuchTagSet");
 }

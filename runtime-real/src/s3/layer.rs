@@ -9,6 +9,7 @@ use super::access::{Authority, OperationCell};
 use super::chunks::{DocumentCheck, Framing, Guarded, Watch};
 use super::digests::{Claims, Hashes};
 use super::error::from_fault;
+use super::error_details::Asked;
 use super::form_fields::Form;
 use super::gateway::Gateway;
 use super::policy::{self, Denial};
@@ -93,6 +94,7 @@ impl S3Door {
         let id = format!("{:016X}", self.next_request.fetch_add(1, Ordering::Relaxed));
         let operation = OperationCell::default();
         let resource = request.uri().path().to_owned();
+        let asked = Asked::of(&request);
         let watch = Watch::default();
         let waits = waits(&request);
         let empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
@@ -112,7 +114,7 @@ impl S3Door {
             *response.status_mut() = status;
         }
         response.extensions_mut().insert(OperationName(name.unwrap_or("Refused")));
-        let mut response = decorate(response, &id, &resource).await;
+        let mut response = decorate(response, &id, &resource, &asked).await;
         let value = HeaderValue::from_str(&id).expect("hexadecimal digits are a header value");
         // S3-9
         response.headers_mut().insert(REQUEST_ID.clone(), value);
@@ -281,7 +283,7 @@ async fn complete_acl(response: Response<Body>, operation: &OperationCell) -> Re
 }
 
 /// S3-9
-async fn decorate(response: Response<Body>, id: &str, resource: &str) -> Response<Body> {
+async fn decorate(response: Response<Body>, id: &str, resource: &str, asked: &Asked) -> Response<Body> {
     let status = response.status();
     if status == StatusCode::NOT_MODIFIED {
         let (mut parts, _) = response.into_parts();
@@ -294,17 +296,22 @@ async fn decorate(response: Response<Body>, id: &str, resource: &str) -> Respons
     }
     let tail = format!("<Resource>{}</Resource><RequestId>{id}</RequestId></Error>", escape(resource));
     rewrite(response, |xml| match xml.strip_suffix("</Error>") {
-        Some(head) if head.contains("<Message>") => format!("{head}{tail}"),
+        Some(head) if head.contains("<Message>") => format!("{head}{}{tail}", asked.elements(code(head))),
         // `s3s` has codes without a sentence, which a person cannot act on.
-        Some(head) => format!("{head}<Message>{}</Message>{tail}", escape(sentence(head))),
+        Some(head) => {
+            format!("{head}<Message>{}</Message>{}{tail}", escape(sentence(code(head))), asked.elements(code(head)))
+        }
         None => xml.to_owned(),
     })
     .await
 }
 
+fn code(xml: &str) -> &str {
+    xml.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code)
+}
+
 /// What a code means, for an error that carries no sentence of its own.
-fn sentence(xml: &str) -> &'static str {
-    let code = xml.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
+fn sentence(code: &str) -> &'static str {
     match code {
         "SignatureDoesNotMatch" => {
             "The signature that we calculated does not match the one you provided. Check your secret access key and \
@@ -352,7 +359,7 @@ fn refusal(denial: &Denial) -> Response<Body> {
 }
 
 /// Text as XML holds it. Characters that XML cannot hold are replaced.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -22,6 +22,7 @@ mod copy;
 mod cors;
 mod digests;
 mod error;
+mod error_details;
 mod form_fields;
 mod forms;
 mod gateway;
