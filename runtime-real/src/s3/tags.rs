@@ -109,6 +109,10 @@ impl Gateway {
         if caller.user.is_none() {
             return Err(denied());
         }
+        let is_system = |tag: &Tag| tag.key.as_deref().is_some_and(|key| key.starts_with("aws:"));
+        if input.tagging.tag_set.iter().any(is_system) {
+            return Err(coded(S3ErrorCode::InvalidTag, "System tags cannot be added/updated by requester"));
+        }
         let tags = of_set(input.tagging.tag_set)?;
         if tags.len() > BUCKET_TAGS_MAX {
             return Err(coded(S3ErrorCode::InvalidTag, "Bucket tag count cannot be greater than 50"));
