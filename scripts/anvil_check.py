@@ -5,6 +5,7 @@ written from AWS's description of Signature Version 4 and from nothing of the se
 """
 
 import datetime
+import functools
 import hashlib
 import hmac
 import http.client
@@ -239,6 +240,7 @@ def quote(text, safe=""):
     return urllib.parse.quote(text, safe=safe + "-._~")
 
 
+@functools.lru_cache(maxsize=64)
 def signing_key(secret, day, region):
     key = b"AWS4" + secret.encode()
     for part in (day, region, "s3", "aws4_request"):

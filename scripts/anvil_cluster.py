@@ -98,6 +98,21 @@ def wait_for_voters(node, names):
     return wait_until(f"{', '.join(names)} voting", 60, voters_are)
 
 
+def start_nodes(nodes, count, binary, scratch):
+    """Starts a node, or a cluster of which each votes that may, and adds what was started to `nodes` at once."""
+    if count == 1:
+        nodes.append(Node(binary, [scratch / "node1"], scratch / "node1.log"))
+        nodes[0].name = "node1"
+        nodes[0].start(60)
+        return
+    for number in range(1, count + 1):
+        first = nodes[0] if nodes else None
+        nodes.append(member(binary, scratch, f"node{number}", first, token_of(first) if first else None))
+        nodes[-1].start(60)
+    if count == 3:
+        wait_for_voters(nodes[0], [node.name for node in nodes])
+
+
 class Ledger:
     """What each of a writer's places may hold. A place whose last write is in doubt is not written again."""
 

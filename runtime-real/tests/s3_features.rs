@@ -131,7 +131,7 @@ async fn tags_come_with_the_object_and_change_by_themselves() {
         format!("<Tagging {NS}><TagSet>{tags}</TagSet></Tagging>")
     };
     let replace = |xml: String| Signer::new("PUT", "/bucket/k").query("tagging", "").body(xml.as_bytes());
-    refused(&replace(set(11)).send(doors.address).await, 400, "InvalidTag");
+    refused(&replace(set(11)).send(doors.address).await, 400, "BadRequest");
     ok(replace(set(10)).send(doors.address)).await;
     ok(Signer::new("DELETE", "/bucket/k").query("tagging", "").send(doors.address)).await;
     assert!(ok(tags("k").send(doors.address)).await.elements("Key").is_empty());
@@ -294,6 +294,7 @@ async fn forms_put_what_their_policy_allows() {
     let policy = format!(
         "{{\"expiration\":\"{expires}\",\"conditions\":[{{\"bucket\":\"bucket\"}},[\"starts-with\",\"$key\",\"user/\"],\
          [\"starts-with\",\"$Content-Type\",\"\"],[\"starts-with\",\"$x-amz-object-lock-legal-hold\",\"\"],\
+         [\"starts-with\",\"$tagging\",\"\"],[\"starts-with\",\"$success_action_redirect\",\"\"],\
          {{\"x-amz-credential\":\"AKIDTEST/{scope}\"}},\
          {{\"x-amz-algorithm\":\"AWS4-HMAC-SHA256\"}},{{\"x-amz-date\":\"{date}\"}},[\"content-length-range\",1,100]]}}"
     );
@@ -324,11 +325,27 @@ async fn forms_put_what_their_policy_allows() {
     ok(form("user/k", &signature, &[])).await;
     let got = get(&doors, "user/k", None).await;
     assert_eq!((got.body.as_slice(), got.header("content-type")), (&b"hello"[..], Some("text/plain")));
+    ok(form("user/${filename}.txt", &signature, &[])).await;
+    assert_eq!(get(&doors, "user/f.txt", None).await.body, b"hello");
     for (key, signature) in [("other/k", signature.as_str()), ("user/j", &"0".repeat(64))] {
         let answer = form(key, signature, &[]).await;
-        assert!([400, 403].contains(&answer.status), "{} {}", answer.status, answer.text());
+        let code = if key == "other/k" { "AccessDenied" } else { "SignatureDoesNotMatch" };
+        refused(&answer, 403, code);
         refused(&get(&doors, key, None).await, 404, "NoSuchKey");
     }
+    let tags = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
+    let tagged =
+        form("user/t", &signature, &[("tagging", tags), ("success_action_redirect", "http://web.test/done")]).await;
+    let location = "http://web.test/done?bucket=bucket&key=user%2Ft&etag=%225d41402abc4b2a76b9719d911017c592%22";
+    assert_eq!((tagged.status, tagged.header("location")), (303, Some(location)), "{}", tagged.text());
+    assert_eq!(get(&doors, "user/t", None).await.header("x-amz-tagging-count"), Some("1"));
+    let undeclared = form("user/u", &signature, &[("acl", "public-read")]).await;
+    refused(&undeclared, 403, "AccessDenied");
+    let unsigned = "--xyz\r\nContent-Disposition: form-data; name=\"policy\"\r\n\r\ne30=\r\n--xyz\r\nContent-Disposition: \
+                    form-data; name=\"file\"; filename=\"f\"\r\n\r\nhello\r\n--xyz--\r\n";
+    let headers = [("content-type".to_owned(), "multipart/form-data; boundary=xyz".to_owned())];
+    let unsigned = send(doors.address, "POST", "/bucket", &headers, unsigned.as_bytes()).await;
+    refused(&unsigned, 400, "InvalidArgument");
     let locked = form("user/l", &signature, &[("x-amz-object-lock-legal-hold", "ON")]).await;
     refused(&locked, 501, "NotImplemented");
 }

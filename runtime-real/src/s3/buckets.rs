@@ -61,7 +61,10 @@ impl Gateway {
 
     pub(super) async fn bucket_head(&self, input: HeadBucketInput) -> Outcome<HeadBucketOutput> {
         self.require_bucket(input.bucket).await?;
-        Ok(S3Response::new(HeadBucketOutput { bucket_region: Some(self.region.clone()), ..Default::default() }))
+        let output = HeadBucketOutput { bucket_region: Some(self.region.clone()), ..Default::default() };
+        let mut response = S3Response::new(output);
+        response.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/xml"));
+        Ok(response)
     }
 
     pub(super) async fn bucket_delete(&self, input: DeleteBucketInput) -> Outcome<DeleteBucketOutput> {

@@ -32,10 +32,11 @@ pub(super) const SIGNED_CHUNK_MAX: u64 = 4 << 20;
 const HELD_MAX: usize = 64 << 10;
 /// Longest line of chunk size and signature, in bytes.
 const LINE_MAX: usize = 256;
-/// In this time of waiting for a client, it must send [`PROGRESS_MIN`] bytes, or the rest of the body.
-pub(super) const IDLE: Duration = Duration::from_secs(60);
+/// In this time of waiting for a client, it must send [`PROGRESS_MIN`] bytes, or the rest of the body. Less than the 60 s that
+/// botocore waits for an answer, so that the client hears why.
+pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// About a kibibyte in a second: slower than any line that people use, fast enough that a body ends.
-const PROGRESS_MIN: usize = 64 << 10;
+const PROGRESS_MIN: usize = 32 << 10;
 
 /// How the bytes of a body are wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

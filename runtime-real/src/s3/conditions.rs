@@ -7,7 +7,7 @@
 
 use super::error::{coded, from_refusal};
 use super::names::{etag_text, parse_etag, timestamp_seconds};
-use anvil_core::state::{ETag, ObjectCondition, Refusal};
+use anvil_core::state::{ETag, Md5, ObjectCondition, Refusal};
 use anvil_core::types::WallTime;
 use http::{HeaderMap, HeaderName, header};
 use s3s::dto::{ETagCondition, Timestamp};
@@ -91,6 +91,9 @@ pub(super) fn of_headers(headers: &HeaderMap) -> S3Result<ObjectCondition> {
     of_write(if_match.as_ref(), if_none_match.as_ref())
 }
 
+/// More parts than an object can have. What is missing where it is asked for is told apart from what is different.
+const TAG_OF_NONE: ETag = ETag { md5: Md5([0; 16]), parts: u32::MAX };
+
 /// The condition of a write.
 pub(super) fn of_write(
     if_match: Option<&ETagCondition>,
@@ -102,7 +105,7 @@ pub(super) fn of_write(
         (None, Some(ETagCondition::Any)) => Ok(ObjectCondition::Absent),
         // No object has a tag that is not of our form: the first can never hold, the second always does.
         (Some(ETagCondition::ETag(tag)), None) => {
-            parse_etag(tag.value()).map(ObjectCondition::Match).ok_or_else(failed)
+            Ok(ObjectCondition::Match(parse_etag(tag.value()).unwrap_or(TAG_OF_NONE)))
         }
         (None, Some(ETagCondition::ETag(tag))) => {
             Ok(parse_etag(tag.value()).map_or(ObjectCondition::Any, ObjectCondition::NoneMatch))

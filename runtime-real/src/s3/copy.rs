@@ -74,12 +74,9 @@ impl Gateway {
         let target = names::object(req.input.bucket, req.input.key)?;
         let (from, version) = source(req.input.copy_source)?;
         // An older version, or another redirect or class, is a change as well.
-        let changes = replace || version.is_some() || attributes.redirect.is_some();
-        if from == target && !changes {
-            let message = "This copy request is illegal because it is trying to copy an object to itself without \
-                           changing the object's metadata.";
-            return Err(coded(S3ErrorCode::InvalidRequest, message));
-        }
+        let says = req.input.storage_class.is_some() || req.input.server_side_encryption.is_some();
+        let changes = replace || version.is_some() || attributes.redirect.is_some() || says;
+        let in_place = from == target && !changes;
         let wanted = match req.input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str) {
             None => None,
             Some(label) => Some(
@@ -97,6 +94,12 @@ impl Gateway {
         };
         let object = open.object();
         conditions.check_source(object.etag, object.modified)?;
+        if in_place {
+            let message = "This copy request is illegal because it is trying to copy an object to itself without \
+                           changing the object's metadata, storage class, website redirect location or encryption \
+                           attributes.";
+            return Err(coded(S3ErrorCode::InvalidRequest, message));
+        }
         self.require_bucket(target.bucket.name.clone()).await?;
         // The bytes are the same, so a checksum over all of them holds for the copy; it is computed and compared anyway,
         // as everything that is kept (SUM-2).

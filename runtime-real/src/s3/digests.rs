@@ -9,6 +9,7 @@
 //! composite checksum types".
 
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
+use s3s::dto::ChecksumType;
 use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders};
 use std::collections::BTreeMap;
 
@@ -324,6 +325,25 @@ pub(super) enum Combination {
     Composite,
     /// The checksum of the whole, which only CRCs can give.
     FullObject,
+}
+
+impl Combination {
+    /// As `x-amz-checksum-type` has it.
+    pub(super) fn dto(self) -> ChecksumType {
+        ChecksumType::from_static(match self {
+            Combination::Composite => ChecksumType::COMPOSITE,
+            Combination::FullObject => ChecksumType::FULL_OBJECT,
+        })
+    }
+
+    /// Reads `x-amz-checksum-type`.
+    pub(super) fn of_dto(kind: &ChecksumType) -> S3Result<Combination> {
+        match kind.as_str() {
+            ChecksumType::COMPOSITE => Ok(Combination::Composite),
+            ChecksumType::FULL_OBJECT => Ok(Combination::FullObject),
+            _ => Err(invalid("Value for x-amz-checksum-type is invalid.".to_owned())),
+        }
+    }
 }
 
 /// SUM-2. The checksum of an object from those of its parts (value and size of each), as S3 writes it. `None` when the

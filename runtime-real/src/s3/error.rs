@@ -88,10 +88,10 @@ pub(super) fn from_refusal(refusal: Refusal) -> S3Error {
     match refusal {
         Refusal::NotFound | Refusal::NoSuchKey => coded(S3ErrorCode::NoSuchKey, "The specified key does not exist."),
         Refusal::Conflict { .. } | Refusal::ConditionFailed => {
-            coded(S3ErrorCode::PreconditionFailed, "At least one of the pre-conditions you specified did not hold.")
+            coded(S3ErrorCode::PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
         }
         Refusal::Invalid(message) => coded(S3ErrorCode::InvalidArgument, message),
-        Refusal::NoSuchBucket => coded(S3ErrorCode::NoSuchBucket, "The specified bucket does not exist."),
+        Refusal::NoSuchBucket => coded(S3ErrorCode::NoSuchBucket, "The specified bucket does not exist"),
         Refusal::BucketExists => {
             coded(S3ErrorCode::BucketAlreadyOwnedByYou, "The bucket exists already, and you own it.")
         }
@@ -138,6 +138,9 @@ fn delete_marker(name: VersionName, modified: WallTime, named: bool) -> S3Error 
     };
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    if named {
+        headers.insert(http::header::ALLOW, HeaderValue::from_static("DELETE"));
+    }
     let version = HeaderValue::from_str(&names::version_text(name)).expect("digits are a header value");
     headers.insert("x-amz-version-id", version);
     let mut date = Vec::new();

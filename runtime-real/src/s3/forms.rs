@@ -6,14 +6,27 @@
 //! Source: AWS, "Browser-based uploads using POST".
 
 use super::error::coded;
+use super::form_fields::Unread;
 use super::gateway::{Gateway, Outcome};
 use super::wishes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
+/// The tag in the redirection of a form that wants one is in quotes (AWS, "POST Object": response); `s3s` leaves them out.
+pub(super) fn quote_tag(headers: &mut HeaderMap) {
+    let Some(location) = headers.get(http::header::LOCATION).and_then(|value| value.to_str().ok()) else { return };
+    let Some((before, tag)) = location.rsplit_once("etag=") else { return };
+    if tag.contains("%22") || tag.contains('&') {
+        return;
+    }
+    if let Ok(quoted) = HeaderValue::from_str(&format!("{before}etag=%22{tag}%22")) {
+        headers.insert(http::header::LOCATION, quoted);
+    }
+}
+
 /// The headers that a put with these fields would have.
-fn headers(input: &PostObjectInput) -> S3Result<HeaderMap> {
+fn headers(input: &PostObjectInput, unread: &Unread) -> S3Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     let mut set = |name: &'static str, value: Option<String>| -> S3Result<()> {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -29,8 +42,9 @@ fn headers(input: &PostObjectInput) -> S3Result<HeaderMap> {
     set("content-disposition", input.content_disposition.clone())?;
     set("content-encoding", input.content_encoding.clone())?;
     set("content-language", input.content_language.clone())?;
-    set("x-amz-acl", input.acl.as_ref().map(|acl| acl.as_str().to_owned()))?;
-    set("x-amz-tagging", input.tagging.as_deref().map(tagging).transpose()?)?;
+    set("x-amz-acl", input.acl.as_ref().map(|acl| acl.as_str().to_owned()).or(unread.acl.clone()))?;
+    let tags = input.tagging.as_ref().or(unread.tagging.as_ref());
+    set("x-amz-tagging", tags.map(|tags| tagging(tags)).transpose()?)?;
     set("x-amz-website-redirect-location", input.website_redirect_location.clone())?;
     set("content-md5", input.content_md5.clone())?;
     set("x-amz-checksum-crc32", input.checksum_crc32.clone())?;
@@ -58,6 +72,14 @@ fn headers(input: &PostObjectInput) -> S3Result<HeaderMap> {
     Ok(headers)
 }
 
+/// The sentence of AWS for a refusal of `s3s` that means a condition of the form's policy does not hold.
+pub(super) fn failed_condition(xml: &str) -> Option<String> {
+    let message = xml.split_once("<Message>")?.1.split_once("</Message>")?.0;
+    let is_condition = message.starts_with("Policy condition ") || message.starts_with("Bucket in form field ");
+    let is_ours = xml.contains("<Code>InvalidPolicyDocument</Code>") && is_condition;
+    is_ours.then(|| "Invalid according to Policy: a Policy Condition failed.".to_owned())
+}
+
 /// A form has its tags as XML, a header as a query string.
 fn tagging(text: &str) -> S3Result<String> {
     if !text.trim_start().starts_with('<') {
@@ -72,7 +94,7 @@ fn tagging(text: &str) -> S3Result<String> {
 
 impl Gateway {
     pub(super) async fn object_post(&self, req: S3Request<PostObjectInput>) -> Outcome<PostObjectOutput> {
-        let headers = headers(&req.input)?;
+        let headers = headers(&req.input, req.extensions.get().unwrap_or(&Unread::default()))?;
         let PostObjectInput { bucket, key, body, content_length, metadata, .. } = req.input;
         let mut input = PutObjectInput::builder();
         input.set_bucket(bucket);

@@ -9,9 +9,11 @@ use super::access::{Authority, OperationCell};
 use super::chunks::{DocumentCheck, Framing, Guarded, Watch};
 use super::digests::{Claims, Hashes};
 use super::error::from_fault;
+use super::error_details::Asked;
+use super::form_fields::Form;
 use super::gateway::Gateway;
 use super::policy::{self, Denial};
-use super::{cors, habits, names, settings};
+use super::{cors, forms, habits, names, settings};
 use crate::client::Client;
 use crate::front::drain::waits;
 use crate::front::metrics::OperationName;
@@ -92,6 +94,7 @@ impl S3Door {
         let id = format!("{:016X}", self.next_request.fetch_add(1, Ordering::Relaxed));
         let operation = OperationCell::default();
         let resource = request.uri().path().to_owned();
+        let asked = Asked::of(&request);
         let watch = Watch::default();
         let waits = waits(&request);
         let empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
@@ -111,7 +114,7 @@ impl S3Door {
             *response.status_mut() = status;
         }
         response.extensions_mut().insert(OperationName(name.unwrap_or("Refused")));
-        let mut response = decorate(response, &id, &resource).await;
+        let mut response = decorate(response, &id, &resource, &asked).await;
         let value = HeaderValue::from_str(&id).expect("hexadecimal digits are a header value");
         // S3-9
         response.headers_mut().insert(REQUEST_ID.clone(), value);
@@ -129,14 +132,25 @@ impl S3Door {
         let admitted = policy::admit(&parts, &self.region);
         let framing = admitted.as_ref().map_or(Framing::Plain, |admitted| admitted.framing);
         let document = document_check(&parts, framing);
-        if let Err(denial) = &admitted {
-            return refusal(denial);
-        }
+        let is_form = match &admitted {
+            Ok(admitted) => admitted.is_form,
+            Err(denial) => return refusal(denial),
+        };
+        policy::settle_date(&mut parts.headers);
         let guarded = Guarded::new(body, framing, document, watch.clone());
         parts.extensions.insert(watch.clone());
         parts.extensions.insert(operation.clone());
-        let request = Request::from_parts(parts, s3s::Body::http_body_unsync(guarded));
-        let response = match self.service.call(request).await {
+        let body = match is_form {
+            true => Form::expand(guarded, &mut parts.headers).await,
+            false => Form::plain(guarded),
+        };
+        if body.unread().lacks_signature {
+            let message = "Bucket POST must contain a field named 'x-amz-signature' where it has a policy.".to_owned();
+            return refusal(&Denial { status: StatusCode::BAD_REQUEST, code: "InvalidArgument", message });
+        }
+        parts.extensions.insert(body.unread().clone());
+        let request = Request::from_parts(parts, s3s::Body::http_body_unsync(body));
+        let mut response = match self.service.call(request).await {
             Ok(response) => response.map(Body::new),
             Err(error) => {
                 tracing::error!(?error, "a request could not be answered");
@@ -156,8 +170,26 @@ impl S3Door {
                 message: error.message().unwrap_or_default().to_owned(),
             });
         }
+        if is_form && response.status() == StatusCode::BAD_REQUEST {
+            return word_form_refusal(response).await;
+        }
+        if is_form && response.status() == StatusCode::SEE_OTHER {
+            forms::quote_tag(response.headers_mut());
+        }
         complete_acl(response, operation).await
     }
+}
+
+/// What a form's policy forbids is denied; `s3s` calls the policy invalid.
+async fn word_form_refusal(response: Response<Body>) -> Response<Body> {
+    let mut failed = None;
+    let response = rewrite(response, |xml| {
+        failed = forms::failed_condition(xml);
+        xml.to_owned()
+    })
+    .await;
+    let Some(message) = failed else { return response };
+    refusal(&Denial { status: StatusCode::FORBIDDEN, code: "AccessDenied", message })
 }
 
 /// What a browser says of the page that asks.
@@ -251,7 +283,7 @@ async fn complete_acl(response: Response<Body>, operation: &OperationCell) -> Re
 }
 
 /// S3-9
-async fn decorate(response: Response<Body>, id: &str, resource: &str) -> Response<Body> {
+async fn decorate(response: Response<Body>, id: &str, resource: &str, asked: &Asked) -> Response<Body> {
     let status = response.status();
     if status == StatusCode::NOT_MODIFIED {
         let (mut parts, _) = response.into_parts();
@@ -264,17 +296,22 @@ async fn decorate(response: Response<Body>, id: &str, resource: &str) -> Respons
     }
     let tail = format!("<Resource>{}</Resource><RequestId>{id}</RequestId></Error>", escape(resource));
     rewrite(response, |xml| match xml.strip_suffix("</Error>") {
-        Some(head) if head.contains("<Message>") => format!("{head}{tail}"),
+        Some(head) if head.contains("<Message>") => format!("{head}{}{tail}", asked.elements(code(head))),
         // `s3s` has codes without a sentence, which a person cannot act on.
-        Some(head) => format!("{head}<Message>{}</Message>{tail}", escape(sentence(head))),
+        Some(head) => {
+            format!("{head}<Message>{}</Message>{}{tail}", escape(sentence(code(head))), asked.elements(code(head)))
+        }
         None => xml.to_owned(),
     })
     .await
 }
 
+fn code(xml: &str) -> &str {
+    xml.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code)
+}
+
 /// What a code means, for an error that carries no sentence of its own.
-fn sentence(xml: &str) -> &'static str {
-    let code = xml.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
+fn sentence(code: &str) -> &'static str {
     match code {
         "SignatureDoesNotMatch" => {
             "The signature that we calculated does not match the one you provided. Check your secret access key and \
@@ -322,7 +359,7 @@ fn refusal(denial: &Denial) -> Response<Body> {
 }
 
 /// Text as XML holds it. Characters that XML cannot hold are replaced.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

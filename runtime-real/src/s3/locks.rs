@@ -5,19 +5,24 @@
 //! Source: AWS, "Locking objects with Object Lock".
 
 use super::caller::Caller;
-use super::error::coded;
+use super::error::{coded, custom};
 use super::gateway::{Gateway, Outcome};
 use super::{error, names};
 use anvil_core::state::{
     Amendment, BucketSetting, DefaultRetention, LockSettings, Period, Refusal, Retention, RetentionMode,
 };
 use anvil_core::types::WallTime;
+use http::StatusCode;
 use s3s::dto::{self, *};
 use s3s::{S3Error, S3ErrorCode, S3Response, S3Result};
 
 fn malformed() -> S3Error {
     let message = "The XML you provided was not well-formed or did not validate against our published schema";
     coded(S3ErrorCode::MalformedXML, message)
+}
+
+fn no_body() -> S3Error {
+    custom(StatusCode::BAD_REQUEST, "MissingRequestBodyError", "Request Body is empty")
 }
 
 /// Reads a mode of a header.
@@ -82,7 +87,7 @@ impl Gateway {
         &self,
         input: PutObjectLockConfigurationInput,
     ) -> Outcome<PutObjectLockConfigurationOutput> {
-        let settings = settings(input.object_lock_configuration.ok_or_else(malformed)?)?;
+        let settings = settings(input.object_lock_configuration.ok_or_else(no_body)?)?;
         self.configure(input.bucket, BucketSetting::Lock(settings)).await?;
         Ok(S3Response::new(PutObjectLockConfigurationOutput::default()))
     }

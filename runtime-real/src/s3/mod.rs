@@ -6,7 +6,7 @@
 //! through `client`. Types of `s3s` are known in this folder only.
 //!
 //! Invariants: `S3-1` to `S3-5` in `policy.rs`, `S3-6` in `wishes.rs`, `CHUNK-*` in `chunks.rs`, `SUM-*` in
-//! `digests.rs`, `IN-*` in `intake.rs`, `OUT-*` in `outflow.rs`,
+//! `digests.rs`, `FORM-1` in `form_fields.rs`, `IN-*` in `intake.rs`, `OUT-*` in `outflow.rs`,
 //! `S3-7`, `S3-11` in `access.rs`, `S3-8` to `S3-10` in `layer.rs`, `CORS-1` in `cors.rs`.
 //!
 //! Source: AWS, "Amazon S3 API Reference"; DESIGN section 8. Not here: TLS, tenants, `/kv` (`front`). What is
@@ -22,6 +22,8 @@ mod copy;
 mod cors;
 mod digests;
 mod error;
+mod error_details;
+mod form_fields;
 mod forms;
 mod gateway;
 mod habits;

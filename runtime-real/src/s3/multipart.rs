@@ -50,7 +50,8 @@ impl Gateway {
         attributes.acl = self.new_object_acl(&req.headers, &Caller::of(&req.extensions)).await?;
         let input = req.input;
         let object = names::object(input.bucket.clone(), input.key.clone())?;
-        let upload = VersionId(fresh_id()?);
+        let asked = asked_combination(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
+        let upload = upload_id(fresh_id()?, asked);
         let operation = if attributes == Attributes::default() {
             ObjectOperation::CreateUpload { object, upload, metadata }
         } else {
@@ -61,7 +62,7 @@ impl Gateway {
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             checksum_algorithm: input.checksum_algorithm,
-            checksum_type: input.checksum_type,
+            checksum_type: asked.map(Combination::dto),
             key: Some(input.key),
             server_side_encryption: Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256)),
             upload_id: Some(names::upload_text(upload)),
@@ -108,7 +109,7 @@ impl Gateway {
         let input = req.input;
         let upload = names::upload(&input.upload_id)?;
         let object = names::object(input.bucket.clone(), input.key.clone())?;
-        let claimed = ObjectClaim::of(&input)?;
+        let claimed = ObjectClaim::of(&input, asked_at_creation(upload))?;
         let listed = listed_parts(input.multipart_upload)?;
         let checksums = match self.parts(&object, upload, 0, PARTS_MAX).await {
             Ok(page) => {
@@ -166,6 +167,7 @@ impl Gateway {
         let last = page.parts.last().map(|part| i32::from(part.number)).filter(|_| limit > 0);
         Ok(S3Response::new(ListPartsOutput {
             bucket: Some(input.bucket),
+            checksum_type: asked_at_creation(upload).map(Combination::dto),
             initiator: Some(habits::initiator(&owner)),
             is_truncated: Some(more),
             key: Some(input.key),
@@ -209,6 +211,66 @@ pub(super) fn fresh_id() -> S3Result<u128> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(S3Error::internal_error)?;
     Ok(u128::from_be_bytes(bytes))
+}
+
+/// What CreateMultipartUpload asks the checksum of the object to be, where it names an algorithm.
+fn asked_combination(
+    algorithm: Option<&ChecksumAlgorithm>,
+    kind: Option<&ChecksumType>,
+) -> S3Result<Option<Combination>> {
+    let kind = kind.map(Combination::of_dto).transpose()?;
+    let algorithm = match algorithm.map(|algorithm| (algorithm, Algorithm::from_label(algorithm.as_str()))) {
+        None if kind.is_none() => return Ok(None),
+        None => {
+            let message = "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.";
+            return Err(coded(S3ErrorCode::InvalidRequest, message));
+        }
+        Some((_, Some(algorithm))) => algorithm,
+        Some((_, None)) => {
+            let message = "Checksum algorithm provided is unsupported.";
+            return Err(coded(S3ErrorCode::InvalidRequest, message));
+        }
+    };
+    let usual = match algorithm {
+        Algorithm::Crc64Nvme => Combination::FullObject,
+        Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Sha1 | Algorithm::Sha256 => Combination::Composite,
+    };
+    let asked = kind.unwrap_or(usual);
+    let is_possible = match algorithm {
+        Algorithm::Crc32 | Algorithm::Crc32c => true,
+        Algorithm::Crc64Nvme | Algorithm::Sha1 | Algorithm::Sha256 => asked == usual,
+    };
+    if !is_possible {
+        let (kind, label) = (asked.dto().as_str().to_owned(), algorithm.label().to_ascii_lowercase());
+        let message = format!("The {kind} checksum type cannot be used with the {label} checksum algorithm.");
+        return Err(coded(S3ErrorCode::InvalidRequest, message));
+    }
+    Ok(Some(asked))
+}
+
+/// The low bits of an id that says what was asked at its creation. Ids that were drawn without them say nothing.
+const SAYS_COMPOSITE: u128 = 0xC501;
+const SAYS_FULL_OBJECT: u128 = 0xC502;
+const SAYS_MASK: u128 = 0xFFFF;
+
+/// An upload's id carries the type of checksum that was asked for: the completion needs it and does not repeat it, and to
+/// the state machine, which combines no checksums, it would mean nothing.
+pub(super) fn upload_id(random: u128, asked: Option<Combination>) -> VersionId {
+    let said = match asked {
+        None => 0,
+        Some(Combination::Composite) => SAYS_COMPOSITE,
+        Some(Combination::FullObject) => SAYS_FULL_OBJECT,
+    };
+    VersionId((random & !SAYS_MASK) | said)
+}
+
+/// What the upload with this id was asked to make.
+pub(super) fn asked_at_creation(upload: VersionId) -> Option<Combination> {
+    match upload.0 & SAYS_MASK {
+        SAYS_COMPOSITE => Some(Combination::Composite),
+        SAYS_FULL_OBJECT => Some(Combination::FullObject),
+        _ => None,
+    }
 }
 
 /// A part as the client lists it for completion.
@@ -257,7 +319,7 @@ pub(super) struct ObjectClaim {
 }
 
 impl ObjectClaim {
-    fn of(input: &CompleteMultipartUploadInput) -> S3Result<ObjectClaim> {
+    fn of(input: &CompleteMultipartUploadInput, created: Option<Combination>) -> S3Result<ObjectClaim> {
         let given = [
             (Algorithm::Crc32, &input.checksum_crc32),
             (Algorithm::Crc32c, &input.checksum_crc32c),
@@ -265,12 +327,14 @@ impl ObjectClaim {
             (Algorithm::Sha1, &input.checksum_sha1),
             (Algorithm::Sha256, &input.checksum_sha256),
         ];
-        let combination = match input.checksum_type.as_ref().map(ChecksumType::as_str) {
-            None => None,
-            Some(ChecksumType::COMPOSITE) => Some(Combination::Composite),
-            Some(ChecksumType::FULL_OBJECT) => Some(Combination::FullObject),
-            Some(_) => return Err(coded(S3ErrorCode::InvalidRequest, "Value for x-amz-checksum-type is invalid.")),
-        };
+        let claimed = input.checksum_type.as_ref().map(Combination::of_dto).transpose()?;
+        if let (Some(created), Some(claimed)) = (created, claimed)
+            && created != claimed
+        {
+            let message = "The upload was created with another checksum type. The completion must use the same.";
+            return Err(coded(S3ErrorCode::InvalidRequest, message));
+        }
+        let combination = created.or(claimed);
         let checksum = given.into_iter().find_map(|(algorithm, value)| Some((algorithm, value.clone()?)));
         Ok(ObjectClaim { checksum, combination, size: input.mpu_object_size })
     }

@@ -20,7 +20,9 @@ impl Gateway {
             ObjectAttributes::OBJECT_SIZE,
             ObjectAttributes::STORAGE_CLASS,
         ];
-        let wanted: Vec<&str> = input.object_attributes.iter().map(|name| name.as_str().trim()).collect();
+        // Some clients name all in one header, others send a header for each (RFC 9110, 5.3).
+        let names = input.object_attributes.iter().flat_map(|line| line.as_str().split(','));
+        let wanted: Vec<&str> = names.map(str::trim).collect();
         if wanted.is_empty() || wanted.iter().any(|name| !KNOWN.contains(name)) {
             return Err(coded(S3ErrorCode::InvalidArgument, "Invalid attribute name specified."));
         }

@@ -11,16 +11,18 @@
 //!   not signed at all is judged later, and passes only where everybody may (`S3-7`).
 //! - `S3-3` The credential's scope names our region and `s3`.
 //! - `S3-4` A presigned URL lives at most seven days.
-//! - `S3-5` Query parameters are known ones, each once. `s3s` picks the operation by the parameters it knows and takes
-//!   `PUT /bucket/key?renameObject` for a plain put: a subresource that it never heard of must not become a write.
+//! - `S3-5` Query parameters stand there once, and those of writes are known ones. `s3s` picks the operation by the parameters
+//!   it knows and takes `PUT /bucket/key?renameObject` for a plain put: a subresource that it never heard of must not become
+//!   a write. A read ignores what it does not know, as AWS does: pages add parameters of their own to what they load.
 //!
 //! Source: AWS, "Signature Version 4 signing process" and "Authenticating Requests: Using Query Parameters". What the
 //! headers ask for is judged in `wishes.rs`, the framing of the body in `chunks.rs`.
 
 use super::chunks::Framing;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use s3s::dto::{Timestamp, TimestampFormat};
 use std::collections::BTreeSet;
 
 /// The payload headers that may be unsigned. They can only make the gateway refuse a body, never accept another one:
@@ -56,6 +58,8 @@ fn deny<T>(status: StatusCode, code: &'static str, message: impl Into<String>) -
 pub(super) struct Admitted {
     /// How the body is framed.
     pub(super) framing: Framing,
+    /// Whether it is an HTML form.
+    pub(super) is_form: bool,
 }
 
 /// Judges a request by its head.
@@ -66,7 +70,41 @@ pub(super) fn admit(parts: &Parts, region: &str) -> Result<Admitted, Denial> {
     check_query(&parts.method, parts.uri.path(), &query)?;
     let framing = framing(&parts.headers)?;
     check_sizes(&parts.headers, framing)?;
-    Ok(Admitted { framing })
+    Ok(Admitted { framing, is_form: is_form(parts) })
+}
+
+/// `s3s` verifies the policy of a form, which has no other signature.
+fn is_form(parts: &Parts) -> bool {
+    let content_type = parts.headers.get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
+    parts.method == Method::POST && content_type.is_some_and(|kind| kind.starts_with(b"multipart/form-data"))
+}
+
+/// A request may be signed with the time in `Date` instead of `x-amz-date`, which is all that `s3s` reads. Nothing is believed
+/// here: the time is a part of what is signed.
+///
+/// Source: AWS, "Create a signed AWS API request", on the headers of a canonical request.
+pub(super) fn settle_date(headers: &mut HeaderMap) {
+    if !headers.contains_key(AUTHORIZATION) || headers.contains_key("x-amz-date") {
+        return;
+    }
+    let Some(text) = headers.get(DATE).and_then(|value| value.to_str().ok()) else { return };
+    // botocore writes the zone as e-mail does.
+    let text = text.replace("-0000", "GMT").replace("+0000", "GMT");
+    let Ok(parsed) = Timestamp::parse(TimestampFormat::HttpDate, &text) else { return };
+    let time = time::OffsetDateTime::from(parsed).to_offset(time::UtcOffset::UTC);
+    let (date, clock) = (time.date(), time.time());
+    let basic = format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        clock.hour(),
+        clock.minute(),
+        clock.second()
+    );
+    if let Ok(value) = HeaderValue::from_str(&basic) {
+        headers.insert("x-amz-date", value);
+    }
 }
 
 /// The parameters of a request, decoded.
@@ -111,9 +149,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Denial> {
 fn check_authentication(parts: &Parts, query: &Query, region: &str) -> Result<(), Denial> {
     let headers = &parts.headers;
     // S3-2
-    let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase()).unwrap_or_default();
-    // `s3s` verifies the policy of a form, which has no other signature.
-    let is_form = parts.method == Method::POST && content_type.starts_with(b"multipart/form-data");
+    let is_form = is_form(parts);
     let unsupported = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.";
     if value(query, "Signature").is_some() || value(query, "AWSAccessKeyId").is_some() {
         return deny(StatusCode::BAD_REQUEST, "InvalidRequest", unsupported);
@@ -228,18 +264,11 @@ fn check_signed(list: &str, parts: &Parts) -> Result<(), Denial> {
     Ok(())
 }
 
-/// Parameters of reads: those that select an operation (implemented or cleanly refused by `s3s`) and its arguments.
+/// Subresources that `s3s` does not know, or that only writes have: a read of one must not become a get or a listing.
 #[rustfmt::skip]
-const READ_PARAMETERS: &[&str] = &[
-    "accelerate", "acl", "analytics", "attributes", "continuation-token", "cors", "delimiter", "encoding-type",
-    "encryption", "fetch-owner", "id", "intelligent-tiering", "inventory", "key-marker", "legal-hold", "lifecycle",
-    "list-type", "location", "logging", "marker", "max-buckets", "max-keys", "max-parts", "max-uploads",
-    "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "part-number-marker",
-    "partNumber", "policy", "policyStatus", "prefix", "publicAccessBlock", "replication", "requestPayment",
-    "response-cache-control", "response-content-disposition", "response-content-encoding",
-    "response-content-language", "response-content-type", "response-expires", "retention", "session", "start-after",
-    "tagging", "torrent", "upload-id-marker", "uploadId", "uploads", "version-id-marker", "versionId", "versioning",
-    "versions", "website", "bucket-region",
+const UNREADABLE: &[&str] = &[
+    "abac", "annotation", "annotations", "append", "delete", "metadataConfiguration", "metadataInventoryTable",
+    "metadataJournalTable", "renameObject", "restore", "select", "select-type",
 ];
 
 /// Parameters of writes that `s3s` knows for the method and the path. Any other would fall through to a plain
@@ -279,14 +308,20 @@ fn check_query(method: &Method, path: &str, query: &Query) -> Result<(), Denial>
     // `s3s` decodes the path before it splits it.
     let path = percent_encoding::percent_decode_str(path.strip_prefix('/').unwrap_or(path)).collect::<Vec<u8>>();
     let on_object = path.iter().position(|byte| *byte == b'/').is_some_and(|at| at + 1 < path.len());
-    let known: &[&str] = match *method {
-        Method::GET | Method::HEAD => READ_PARAMETERS,
-        Method::PUT | Method::POST | Method::DELETE => write_parameters(method, on_object),
+    let known = match *method {
+        Method::GET | Method::HEAD => None,
+        Method::PUT | Method::POST | Method::DELETE => Some(write_parameters(method, on_object)),
         _ => return deny(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "S3 has no such method."),
     };
     for (name, value) in query {
         let signing = name.starts_with("X-Amz-") && is_authentication_parameter(name);
-        if !known.contains(&name.as_str()) && !signing && !is_harmless(name, value) {
+        // A header that an SDK moved here means something in reads as well.
+        let hoisted = name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
+        let is_known = match known {
+            Some(names) => names.contains(&name.as_str()),
+            None => !hoisted && !UNREADABLE.contains(&name.as_str()),
+        };
+        if !is_known && !signing && !is_harmless(name, value) {
             let message = format!("The parameter {name:?} is not supported here.");
             return deny(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message);
         }

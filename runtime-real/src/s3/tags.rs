@@ -4,17 +4,21 @@
 
 use super::access::denied;
 use super::caller::Caller;
-use super::error::{coded, from_client, from_refusal};
+use super::error::{coded, custom, from_client, from_refusal};
 use super::gateway::{Gateway, Outcome};
+use super::layer::StatusOverride;
 use super::names;
 use anvil_core::state::{Amendment, Answer, BucketSetting, DocumentKind, ObjectOperation, Operation, VersionName};
 use anvil_core::types::GroupId;
+use http::StatusCode;
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Response, S3Result};
 use std::collections::BTreeMap;
 
 /// Tags of a bucket.
 const BUCKET_TAGS_MAX: usize = 50;
+/// Tags of an object.
+const OBJECT_TAGS_MAX: usize = 10;
 
 /// Reads `x-amz-tagging`: a query string.
 pub(super) fn of_header(text: &str) -> S3Result<BTreeMap<String, String>> {
@@ -23,12 +27,23 @@ pub(super) fn of_header(text: &str) -> S3Result<BTreeMap<String, String>> {
                        without tag name duplicates.";
         coded(S3ErrorCode::InvalidArgument, message)
     })?;
-    unique(pairs)
+    of_object(unique(pairs)?)
+}
+
+fn of_object(tags: BTreeMap<String, String>) -> S3Result<BTreeMap<String, String>> {
+    if tags.len() > OBJECT_TAGS_MAX {
+        let message = format!("Object tags cannot be greater than {OBJECT_TAGS_MAX}");
+        return Err(custom(StatusCode::BAD_REQUEST, "BadRequest", message));
+    }
+    Ok(tags)
 }
 
 fn unique(pairs: Vec<(String, String)>) -> S3Result<BTreeMap<String, String>> {
     let mut tags = BTreeMap::new();
     for (key, value) in pairs {
+        if key.starts_with("aws:") {
+            return Err(coded(S3ErrorCode::InvalidTag, "Your TagKey cannot be prefixed with aws:"));
+        }
         if tags.insert(key, value).is_some() {
             return Err(coded(S3ErrorCode::InvalidTag, "Cannot provide multiple Tags with the same key"));
         }
@@ -64,7 +79,7 @@ impl Gateway {
     }
 
     pub(super) async fn object_tags_put(&self, input: PutObjectTaggingInput) -> Outcome<PutObjectTaggingOutput> {
-        let amendment = Amendment::Tags(of_set(input.tagging.tag_set)?);
+        let amendment = Amendment::Tags(of_object(of_set(input.tagging.tag_set)?)?);
         let name = self.amend(input.bucket, input.key, input.version_id.as_deref(), amendment).await?;
         Ok(S3Response::new(PutObjectTaggingOutput { version_id: name.map(names::version_text) }))
     }
@@ -94,6 +109,10 @@ impl Gateway {
         if caller.user.is_none() {
             return Err(denied());
         }
+        let is_system = |tag: &Tag| tag.key.as_deref().is_some_and(|key| key.starts_with("aws:"));
+        if input.tagging.tag_set.iter().any(is_system) {
+            return Err(coded(S3ErrorCode::InvalidTag, "System tags cannot be added/updated by requester"));
+        }
         let tags = of_set(input.tagging.tag_set)?;
         if tags.len() > BUCKET_TAGS_MAX {
             return Err(coded(S3ErrorCode::InvalidTag, "Bucket tag count cannot be greater than 50"));
@@ -101,9 +120,17 @@ impl Gateway {
         for (key, value) in &tags {
             anvil_core::state::objects::amend::check_tag(key, value).map_err(from_refusal)?;
         }
-        let setting = Tagging { tag_set: to_set(tags) };
-        self.keep(input.bucket, DocumentKind::Tags, &setting).await?;
-        Ok(S3Response::new(PutBucketTaggingOutput {}))
+        if tags.is_empty() {
+            // No tags and an empty set of them are the same to who asks.
+            let setting = BucketSetting::Document { kind: DocumentKind::Tags, text: None };
+            self.configure(input.bucket, setting).await?;
+        } else {
+            let setting = Tagging { tag_set: to_set(tags) };
+            self.keep(input.bucket, DocumentKind::Tags, &setting).await?;
+        }
+        let mut response = S3Response::new(PutBucketTaggingOutput {});
+        response.extensions.insert(StatusOverride(StatusCode::NO_CONTENT));
+        Ok(response)
     }
 
     pub(super) async fn bucket_tags_get(&self, input: GetBucketTaggingInput) -> Outcome<GetBucketTaggingOutput> {

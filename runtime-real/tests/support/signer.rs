@@ -53,6 +53,8 @@ pub struct Signer {
     pub region: String,
     pub service: String,
     pub at: OffsetDateTime,
+    /// Whether the time is said in `Date`, not in `x-amz-date`.
+    pub plain_date: bool,
 }
 
 impl Signer {
@@ -70,6 +72,7 @@ impl Signer {
             region: "us-east-1".to_owned(),
             service: "s3".to_owned(),
             at: OffsetDateTime::now_utc(),
+            plain_date: false,
         }
     }
 
@@ -102,6 +105,12 @@ impl Signer {
         let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
         let (hour, minute, second) = (at.hour(), at.minute(), at.second());
         format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    }
+
+    /// RFC 9110, 5.6.7.
+    fn http_date(&self) -> String {
+        let text = self.at.format(&time::format_description::well_known::Rfc2822).expect("the year has four digits");
+        text.replace("+0000", "GMT")
     }
 
     pub fn scope(&self) -> String {
@@ -141,7 +150,10 @@ impl Signer {
         let payload = self.payload.clone().unwrap_or_else(|| sha256_hex(&self.body));
         let mut headers = self.headers.clone();
         headers.push(("host".to_owned(), address.to_string()));
-        headers.push(("x-amz-date".to_owned(), self.date()));
+        headers.push(match self.plain_date {
+            false => ("x-amz-date".to_owned(), self.date()),
+            true => ("date".to_owned(), self.http_date()),
+        });
         headers.push(("x-amz-content-sha256".to_owned(), payload.clone()));
         let query = self.canonical_query(&[]);
         let (names, signature) = self.signature(&query, &headers, &payload);
