@@ -8,7 +8,7 @@ use crate::world::MILLIS;
 use anvil_core::node::{Reply, Request, Unavailable};
 use anvil_core::state::{Answer, ClusterOperation, ClusterRefusal, Operation, Refusal};
 use anvil_core::topology::NodeInfo;
-use anvil_core::types::{GroupId, NodeId, RequestId, WallTime};
+use anvil_core::types::{DriveId, GroupId, NodeId, RequestId, WallTime};
 use std::collections::VecDeque;
 
 /// How long an answer is waited for.
@@ -27,6 +27,12 @@ pub enum Step {
     Empty(u64),
     /// The node leaves.
     Remove(u64),
+    /// A drive gets nothing new and gives up what it has.
+    DrainDrive(DriveId),
+    /// The drive of a node has given up everything.
+    EmptyDrive(u64, DriveId),
+    /// The drive leaves.
+    RemoveDrive(DriveId),
 }
 
 /// The operator.
@@ -65,7 +71,9 @@ impl Builder {
             Step::Join(node, info) => ClusterOperation::Join { token: token_of(node), node: NodeId(node), info },
             Step::Drain(node) => ClusterOperation::SetDraining { node: NodeId(node), draining: true },
             Step::Remove(node) => ClusterOperation::Remove { node: NodeId(node) },
-            Step::Empty(node) => {
+            Step::DrainDrive(drive) => ClusterOperation::SetLeaving { drive, leaving: true },
+            Step::RemoveDrive(drive) => ClusterOperation::RemoveDrive { drive },
+            Step::Empty(node) | Step::EmptyDrive(node, _) => {
                 self.send(node, Request::Status, desk);
                 return;
             }
@@ -105,11 +113,29 @@ impl Client for Builder {
             {
                 self.next(desk);
             }
+            Reply::Answer(Answer::Refused(Refusal::Cluster(ClusterRefusal::NoSuchDrive)))
+                if matches!(self.steps.front(), Some(Step::RemoveDrive(_))) =>
+            {
+                self.next(desk);
+            }
             Reply::Answer(Answer::Refused(Refusal::Cluster(ClusterRefusal::NotFounded))) => {
                 self.rest(50 * MILLIS, desk);
             }
             Reply::Status(status) => {
-                let shards: u64 = status.drives.iter().map(|(_, usage)| usage.shards).sum();
+                let one = match self.steps.front() {
+                    Some(Step::EmptyDrive(_, drive)) => Some(*drive),
+                    _ => None,
+                };
+                let drives = status.drives.iter().filter(|(drive, _)| one.is_none_or(|one| one == *drive));
+                let shards: u64 = drives.map(|(_, usage)| usage.shards).sum();
+                if one.is_some() {
+                    if shards == 0 {
+                        self.next(desk)
+                    } else {
+                        self.rest(200 * MILLIS, desk)
+                    }
+                    return;
+                }
                 // Whoever is removed hears no more of the cluster, and must not lead a group that does not know it yet.
                 let votes = status
                     .groups

@@ -86,7 +86,11 @@ impl Cluster {
         let joins = joins.flat_map(|node| [Step::Token(node), Step::Join(node, self.plan.node_info(node))]);
         // Not the first: its gateway is asked to the end.
         let leaves = nodes;
-        joins.chain([Step::Drain(leaves), Step::Empty(leaves), Step::Remove(leaves)]).collect()
+        // A drive that is not its node's first leaves before.
+        let drive = self.plan.drive(1, 1);
+        let drive = [Step::DrainDrive(drive), Step::EmptyDrive(1, drive), Step::RemoveDrive(drive)];
+        let drive = drive.into_iter().filter(|_| self.plan.drives > 1);
+        drive.chain(joins).chain([Step::Drain(leaves), Step::Empty(leaves), Step::Remove(leaves)]).collect()
     }
 
     /// Nodes that clients of objects talk to.
