@@ -56,6 +56,12 @@ pub enum Bug {
     ForwardTwice,
     /// RAFT: a lease of reads counts from the answer, and as if all clocks were the same.
     LeaseIgnoresDrift,
+    /// STATE: the condition of a put is judged by a read before its command, which then has none.
+    ConditionOutside,
+    /// VERSION: versions stand in the order of the wall clocks of the nodes that took them.
+    VersionsByClock,
+    /// STATE: a delete that is repeated lays another marker, over what came since.
+    MarkerHidesNewer,
 }
 
 #[cfg(debug_assertions)]
@@ -86,6 +92,9 @@ impl Bug {
         Bug::ScrubTrustsDamage,
         Bug::ForwardTwice,
         Bug::LeaseIgnoresDrift,
+        Bug::ConditionOutside,
+        Bug::VersionsByClock,
+        Bug::MarkerHidesNewer,
     ];
 }
 

@@ -1,5 +1,12 @@
 //! The scenarios: each draws its own cluster, workload and fault rates from a seed (swarm).
 
+#[cfg(debug_assertions)]
+mod exposes;
+mod versions;
+
+#[cfg(debug_assertions)]
+pub use exposes::exposes;
+
 use anvil_core::node::config::ScrubPace;
 use anvil_core::planted::Planted;
 use anvil_core::stripe::Profile;
@@ -39,6 +46,8 @@ pub enum Scenario {
     Leases,
     /// Drives of leaders stand still, and others lead meanwhile.
     Stalls,
+    /// Versions of a key stay in the order of their decisions, with conditions, deletes and clocks that jump.
+    Versions,
     /// Everything at once.
     Swarm,
 }
@@ -58,6 +67,7 @@ impl Scenario {
         Scenario::Growth,
         Scenario::Leases,
         Scenario::Stalls,
+        Scenario::Versions,
         Scenario::Swarm,
     ];
 
@@ -76,6 +86,7 @@ impl Scenario {
             Scenario::Growth => "growth",
             Scenario::Leases => "leases",
             Scenario::Stalls => "stalls",
+            Scenario::Versions => "versions",
             Scenario::Swarm => "swarm",
         }
     }
@@ -102,6 +113,7 @@ impl Scenario {
             Scenario::Growth => growth(&mut plan, &mut chance),
             Scenario::Leases => leases(&mut plan, &mut chance),
             Scenario::Stalls => stalls(&mut plan, &mut chance),
+            Scenario::Versions => versions::versions(&mut plan, &mut chance),
             Scenario::Swarm => swarm(&mut plan, &mut chance),
         }
         plan
@@ -128,6 +140,7 @@ fn base(seed: u64, chance: &mut Chance, planted: Planted) -> Plan {
         capacity: 1 << 40,
         key_clients: Vec::new(),
         object_clients: Vec::new(),
+        version_clients: Vec::new(),
         operators: Vec::new(),
         building_micros: None,
         node: node(chance),
@@ -468,26 +481,4 @@ fn swarm(plan: &mut Plan, chance: &mut Chance) {
     plan.key_clients.truncate(2);
     plan.object_clients.truncate(2);
     limit(plan);
-}
-
-/// The scenario in which a planted bug is hunted.
-#[cfg(debug_assertions)]
-pub fn exposes(bug: anvil_core::planted::Bug) -> Scenario {
-    use anvil_core::planted::Bug;
-    match bug {
-        Bug::CommitOldTerm | Bug::VoteBeforeDurable | Bug::ReadWithoutQuorum => Scenario::Elections,
-        Bug::AckBeforeSync | Bug::TornTailAccepted => Scenario::Keys,
-        Bug::SessionsNotInSnapshot | Bug::SnapshotDropsSuffix => Scenario::Snapshots,
-        Bug::ChecksumNotVerified | Bug::MixedVersions | Bug::ScrubTrustsDamage => Scenario::Rot,
-        Bug::JointOneMajority | Bug::LearnerCounted | Bug::MembershipNotInSnapshot => Scenario::Membership,
-        Bug::DecideBeforeShardSync | Bug::IndexBeforeExtentSync | Bug::SweepInFlight | Bug::NonceReused => {
-            Scenario::Objects
-        }
-        Bug::ForwardTwice => Scenario::Keys,
-        Bug::LeaseIgnoresDrift => Scenario::Leases,
-        Bug::TwoShardsInOneDomain | Bug::AckBelowDurable | Bug::ParticipantAborts | Bug::UncertainAborts => {
-            Scenario::Spread
-        }
-        Bug::StaleTopology => Scenario::Growth,
-    }
 }

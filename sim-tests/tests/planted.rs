@@ -1,5 +1,5 @@
-//! The simulator's own power: each bug that we planted ourselves is found within 500 seeds, those of membership within
-//! 1,000.
+//! The simulator's own power: each bug that we planted ourselves is found within 500 seeds, those of membership and of
+//! versions within 1,000.
 //!
 //! Planted bugs exist only with debug assertions, so a release build of this test is empty.
 #![cfg(debug_assertions)]
@@ -12,6 +12,8 @@ use anvil_sim_tests::{run_seeds, scenario};
 const BUDGET: u64 = 500;
 /// The same for bugs that need a change of members to go wrong at the right moment.
 const MEMBERSHIP_BUDGET: u64 = 1_000;
+/// The same for bugs of versions.
+const VERSIONS_BUDGET: u64 = 1_000;
 
 fn is_found(bug: Bug) {
     is_found_within(bug, BUDGET);
@@ -145,7 +147,22 @@ fn a_lease_that_ignores_drift() {
 }
 
 #[test]
+fn a_condition_checked_outside_the_transaction() {
+    is_found_within(Bug::ConditionOutside, VERSIONS_BUDGET);
+}
+
+#[test]
+fn versions_in_the_order_of_wall_clocks() {
+    is_found_within(Bug::VersionsByClock, VERSIONS_BUDGET);
+}
+
+#[test]
+fn a_delete_marker_that_hides_a_newer_version() {
+    is_found_within(Bug::MarkerHidesNewer, VERSIONS_BUDGET);
+}
+
+#[test]
 fn every_planted_bug_has_a_test() {
     // Counted by hand: a new bug without a test above fails here.
-    assert_eq!(Bug::ALL.len(), 23);
+    assert_eq!(Bug::ALL.len(), 26);
 }

@@ -77,6 +77,11 @@ fn a_leader_whose_drive_stands_still_gives_way() {
 }
 
 #[test]
+fn versions_stay_in_the_order_of_their_decisions_and_conditions_hold() {
+    keeps_its_promises(Scenario::Versions, 200);
+}
+
+#[test]
 fn everything_at_once() {
     keeps_its_promises(Scenario::Swarm, 225);
 }

@@ -53,6 +53,9 @@ pub(super) enum Asker {
     ScrubPage,
     /// The scrub looks at one body.
     ScrubBody,
+    /// The planted bug asks whether a client's put may happen.
+    #[cfg(debug_assertions)]
+    Condition(RequestId, alloc::boxed::Box<ObjectOperation>),
 }
 
 /// What a pool works on.
@@ -77,6 +80,8 @@ impl Node {
         match request {
             Request::Command { group, session, operation } => {
                 if self.has_group(id, group, out) {
+                    #[cfg(debug_assertions)]
+                    let operation = self.plant_marker(operation);
                     self.propose(group, session, operation, Proposer::Client(id), out);
                 }
             }
@@ -173,6 +178,8 @@ impl Node {
             (Work::SealInline { client, target, version, wrapped, size }, Product::SealedInline(sealed)) => {
                 let body = Body { version, size, key: wrapped, place: Place::Inline(sealed) };
                 let operation = decision(target, body, INLINE_EXPIRES);
+                #[cfg(debug_assertions)]
+                let Some(operation) = self.plant_condition(client, operation, out) else { return };
                 self.propose(GroupId::REGION, None, operation, Proposer::Client(client), out);
             }
             (Work::SealStripe { write, index }, Product::Sealed(records)) => {
@@ -237,6 +244,8 @@ impl Node {
                 Asker::Mover(number) => self.on_no_bodies(number),
                 Asker::Reread(read) => self.end_reread(read, None, out),
                 Asker::ScrubPage | Asker::ScrubBody => self.on_scrub_refused(),
+                #[cfg(debug_assertions)]
+                Asker::Condition(client, _) => unavailable(client, why(reason), out),
             }
         }
     }
@@ -286,6 +295,8 @@ impl Node {
             Asker::Reread(read) => self.on_reread(read, answer, out),
             Asker::ScrubPage => self.on_scrub_page(answer, out),
             Asker::ScrubBody => self.on_scrub_body(answer, out),
+            #[cfg(debug_assertions)]
+            Asker::Condition(client, put) => self.on_condition(client, *put, answer, out),
         }
     }
 }

@@ -29,6 +29,8 @@ mod group;
 mod mover;
 mod objects;
 pub mod peer;
+#[cfg(debug_assertions)]
+mod plant;
 mod reading;
 mod recode;
 mod remote;
@@ -444,7 +446,9 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let id = RequestId(self.fresh_id());
-        let command = Command { time: self.wall(group), session, operation }.encode();
+        let by_clock = planted!(self.config.planted, VersionsByClock);
+        let time = if by_clock { self.now.wall } else { self.wall(group) };
+        let command = Command { time, session, operation }.encode();
         self.proposals.insert(id, proposer);
         self.step_group(group, raft::Event::Propose { id, command }, out);
     }

@@ -45,6 +45,7 @@ pub use objects::{check_bucket_name, check_object_key};
 pub use question::*;
 pub use snapshot::{InstallError, install, snapshot};
 
+use crate::planted::{Planted, planted};
 use crate::rows::{Rows, RowsError, RowsMut};
 use crate::topology::Topology;
 use crate::types::{Entry, GroupId, LogIndex, LogPosition, Membership, Payload, WallTime};
@@ -97,7 +98,12 @@ const HOUSEKEEPING_INTERVAL: u64 = 16;
 ///
 /// # Panics
 /// When `entries` leaves a gap after the applied position, or does not ascend.
-pub fn apply(group: GroupId, entries: &[Entry], rows: &mut dyn RowsMut) -> Result<Vec<(LogIndex, Answer)>, RowsError> {
+pub fn apply(
+    group: GroupId,
+    entries: &[Entry],
+    planted: Planted,
+    rows: &mut dyn RowsMut,
+) -> Result<Vec<(LogIndex, Answer)>, RowsError> {
     let mut home = Home::new(group, rows);
     let mut meta = home.reader().meta()?;
     let before = meta;
@@ -120,7 +126,9 @@ pub fn apply(group: GroupId, entries: &[Entry], rows: &mut dyn RowsMut) -> Resul
                 let answer = match Command::decode(bytes) {
                     Ok(command) => {
                         meta.time = meta.time.max(command.time); // STATE-3
-                        home.run(&command, Moment { time: meta.time, index: position.index })?
+                        let by_clock = planted!(planted, VersionsByClock);
+                        let index = if by_clock { index_by_clock(&command, position.index) } else { position.index };
+                        home.run(&command, Moment { time: meta.time, index })?
                     }
                     Err(error) => Answer::Refused(Refusal::Invalid(format!("the command does not decode: {error}"))),
                 };
@@ -136,6 +144,14 @@ pub fn apply(group: GroupId, entries: &[Entry], rows: &mut dyn RowsMut) -> Resul
         home.put_meta(&meta)?;
     }
     Ok(answers)
+}
+
+/// What the planted bug orders versions by: the clock of whoever took the command.
+fn index_by_clock(command: &Command, index: LogIndex) -> LogIndex {
+    match command.operation {
+        Operation::Object(_) => LogIndex((command.time.0 << 16) | (index.0 & 0xffff)),
+        Operation::OpenSession | Operation::Key(_) | Operation::Cluster(_) => index,
+    }
 }
 
 /// Answers a question from a consistent view.

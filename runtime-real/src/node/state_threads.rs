@@ -99,7 +99,7 @@ fn carry_out(store: &StateStore, write: Write) -> Result<Event, String> {
     let failed = |error: anvil_core::rows::RowsError| error.to_string();
     match write {
         Write::Apply { group, entries } => {
-            let (through, answers) = store.apply(group, &entries).map_err(failed)?;
+            let (through, answers) = store.apply(group, &entries, Planted::default()).map_err(failed)?;
             Ok(Event::Applied { group, through, answers })
         }
         Write::TakeSnapshot { group } => {

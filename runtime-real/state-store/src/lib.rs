@@ -122,11 +122,16 @@ impl StateStore {
     }
 
     /// Applies committed entries (`REDB-1`). Returns what is applied, and the answers.
-    pub fn apply(&self, group: GroupId, entries: &[Entry]) -> Result<(Applied, Vec<(LogIndex, Answer)>), RowsError> {
+    pub fn apply(
+        &self,
+        group: GroupId,
+        entries: &[Entry],
+        planted: Planted,
+    ) -> Result<(Applied, Vec<(LogIndex, Answer)>), RowsError> {
         let recent = self.recent();
         let mut batch = Batch::new(View::new(self, recent.layers()));
         // An error drops the batch.
-        let answers = state::apply(group, entries, &mut batch)?;
+        let answers = state::apply(group, entries, planted, &mut batch)?;
         let applied = state::applied(group, &batch)?;
         let changes = batch.into_changes();
         drop(recent);

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod linearizable;
 pub mod objects;
 pub mod once;
+pub mod versions;
 
 use std::fmt;
 

@@ -121,7 +121,7 @@ fn story(key: &str, operations: &[Operation<ObjectInput>], placed: usize) -> Str
 
 struct Objects;
 
-fn holds(state: Option<WriteId>, when: When) -> bool {
+pub(super) fn holds(state: Option<WriteId>, when: When) -> bool {
     match when {
         When::Always => true,
         When::Absent => state.is_none(),

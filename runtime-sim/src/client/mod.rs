@@ -9,10 +9,12 @@ pub mod keys;
 pub mod objects;
 pub mod operator;
 pub mod reader;
+pub mod versions;
 
 use crate::check::Complaint;
 use crate::check::keys::{KeyHistory, WriteId};
 use crate::check::objects::ObjectHistory;
+use crate::check::versions::VersionHistory;
 use crate::world::SimTime;
 use anvil_core::node::{Reply, Request};
 use anvil_core::types::RequestId;
@@ -26,8 +28,17 @@ pub struct Histories {
     pub keys: KeyHistory,
     /// Objects.
     pub objects: ObjectHistory,
+    /// Versions.
+    pub versions: VersionHistory,
     /// The size of the body of each put.
     pub sizes: BTreeMap<WriteId, usize>,
+}
+
+impl Histories {
+    /// Operations with a known outcome.
+    pub fn completed(&self) -> usize {
+        self.keys.completed() + self.objects.completed() + self.versions.completed()
+    }
 }
 
 /// A client's desk while it has the turn: what it may know, and where it puts what it wants done.

@@ -383,7 +383,7 @@ fn target(key: u64, write: WriteId, when: When) -> Target {
     Target::Object { object: object_name(key), etag: etag_of(write), metadata, attributes, condition: condition(when) }
 }
 
-fn condition(when: When) -> ObjectCondition {
+pub(super) fn condition(when: When) -> ObjectCondition {
     match when {
         When::Always => ObjectCondition::Any,
         When::Absent => ObjectCondition::Absent,

@@ -124,7 +124,7 @@ impl Cluster {
             hash: self.trace.hash(),
             events: self.trace.events(),
             simulated_micros: self.now.0,
-            operations: self.histories.keys.completed() + self.histories.objects.completed(),
+            operations: self.histories.completed(),
             undecided: self.undecided,
             struck: self.struck.into_iter().collect(),
             complaint,

@@ -21,6 +21,7 @@ use crate::client::keys::KeyClient;
 use crate::client::objects::{ObjectClient, ObjectHabits};
 use crate::client::operator::Operator;
 use crate::client::reader::{Found, Reader};
+use crate::client::versions::{VersionClient, VersionHabits};
 use crate::world::{MILLIS, SECONDS, SimTime};
 use anvil_core::node::GroupStatus;
 use anvil_core::raft::Role;
@@ -49,11 +50,13 @@ impl Cluster {
         self.heal().await?;
         self.wind_down().await?;
         self.write_again().await?;
+        self.list_versions().await?;
         let found = self.read_everything().await?;
         self.settle(found).await?;
         self.lose_the_rest().await?;
         self.undecided += self.histories.keys.check()?;
         self.undecided += self.histories.objects.check()?;
+        self.undecided += self.histories.versions.check()?;
         Ok(())
     }
 
@@ -66,6 +69,9 @@ impl Cluster {
         for (number, habits) in (0..).zip(self.plan.object_clients.clone()) {
             let node = self.numbers[usize::try_from(number).expect("few") % self.gateways()];
             self.clients.push(Box::new(ObjectClient::new(seed, number, node, habits)));
+        }
+        for (number, habits) in (0..).zip(self.plan.version_clients.clone()) {
+            self.clients.push(Box::new(VersionClient::new(seed, number, habits)));
         }
         for (number, habits) in (0..).zip(self.plan.operators.clone()) {
             self.clients.push(Box::new(Operator::new(seed, number, habits)));
@@ -197,6 +203,25 @@ impl Cluster {
         }
         let found = self.clients[number].found();
         Ok((objects > 0).then_some(found))
+    }
+
+    /// `LIVE-1`, of versions: the history ends with what is really there.
+    async fn list_versions(&mut self) -> Outcome {
+        let number = self.plan.version_clients.len();
+        let Some(habits) = self.plan.version_clients.first().copied() else { return Ok(()) };
+        let operations = u32::try_from(habits.keys).expect("few");
+        let habits = VersionHabits { operations, only_lists: true, patience_micros: 2 * SECONDS, ..habits };
+        let client = self.clients.len();
+        let number = u64::try_from(number).expect("few");
+        self.clients.push(Box::new(VersionClient::new(self.plan.seed, number, habits)));
+        self.queue(0, Item::Wake { client, token: 0 });
+        let end = self.now.after(HEALING_MICROS);
+        self.run_until(end, |cluster| cluster.clients[client].is_done()).await?;
+        if self.clients[client].is_done() {
+            return Ok(());
+        }
+        let what = format!("listing all versions did not end in {} s", HEALING_MICROS / SECONDS);
+        Err(Complaint::new("a healed cluster answers", what))
     }
 
     /// `LIVE-2`, `LIVE-4` and `LEAK-1`.

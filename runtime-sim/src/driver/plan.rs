@@ -3,6 +3,7 @@
 use crate::client::keys::KeyHabits;
 use crate::client::objects::ObjectHabits;
 use crate::client::operator::OperatorHabits;
+use crate::client::versions::VersionHabits;
 use crate::world::rates::{DiskRates, NetworkRates, TroubleRates};
 use anvil_core::node::config::ScrubPace;
 use anvil_core::planted::Planted;
@@ -46,6 +47,8 @@ pub struct Plan {
     pub key_clients: Vec<KeyHabits>,
     /// Clients of objects.
     pub object_clients: Vec<ObjectHabits>,
+    /// Clients of versions.
+    pub version_clients: Vec<VersionHabits>,
     /// Operators, who change who replicates and who leads.
     pub operators: Vec<OperatorHabits>,
     /// Whether the spares join one after the other, and then a node is drained and leaves: the typical pause between steps, in

@@ -149,7 +149,7 @@ impl Process {
     fn work(&mut self, work: StoreWork) -> Result<Event, String> {
         Ok(match work {
             StoreWork::Apply { group, entries } => {
-                let (through, answers) = self.store.apply(group, &entries).map_err(words)?;
+                let (through, answers) = self.store.apply(group, &entries, self.planted).map_err(words)?;
                 Event::Applied { group, through, answers }
             }
             StoreWork::Query { work, group, query } => {

@@ -5,6 +5,7 @@ use crate::chance::Chance;
 use crate::world::SimTime;
 use crate::world::disk::Disk;
 use crate::world::rates::DiskRates;
+use anvil_core::planted::Planted;
 use anvil_core::state::{Command, KeyCondition, KeyOperation, Operation};
 use anvil_core::types::{Entry, GroupId, LogIndex, LogPosition, Payload, Term, WallTime};
 use anvil_state_store::StateStore;
@@ -46,7 +47,7 @@ fn after_any_power_loss_the_store_is_at_a_checkpoint() {
             let in_a_commit = chance.below(2) == 0;
             for _ in 0..chance.between(1, 20) {
                 index += 1;
-                if store.apply(GroupId::REGION, &[entry(index, &mut chance)]).is_err() {
+                if store.apply(GroupId::REGION, &[entry(index, &mut chance)], Planted::default()).is_err() {
                     break;
                 }
                 if chance.below(5) == 0 {

@@ -198,7 +198,7 @@ fn a_row_is_version_checksum_and_payload() {
 #[test]
 fn an_empty_snapshot() {
     let mut rows = MemoryRows::default();
-    apply(GROUP, &[noop(1)], &mut rows).expect("memory does not fail");
+    apply(GROUP, &[noop(1)], Planted::default(), &mut rows).expect("memory does not fail");
     let taken = snapshot(GROUP, &rows, Planted::default()).expect("memory does not fail");
     let golden = include_str!("testdata/snapshot.hex");
     check_all("snapshot", &[hex(&taken.rows)], golden);

@@ -56,7 +56,7 @@ impl Replica {
     fn apply(&mut self, command: &Command) -> Answer {
         self.next += 1;
         let entry = entry(self.next, command);
-        let mut answers = apply(GROUP, &[entry], &mut self.rows).expect("a map in memory does not fail");
+        let mut answers = apply(GROUP, &[entry], Planted::default(), &mut self.rows).expect("a map in memory does not fail");
         assert_eq!(answers.len(), 1);
         let (index, answer) = answers.remove(0);
         assert_eq!(index.0, self.next);
@@ -75,14 +75,14 @@ impl Replica {
     fn skip(&mut self, count: u64) {
         let entries: Vec<Entry> = (0..count).map(|at| noop(self.next + 1 + at)).collect();
         self.next += count;
-        assert_eq!(apply(GROUP, &entries, &mut self.rows), Ok(vec![]));
+        assert_eq!(apply(GROUP, &entries, Planted::default(), &mut self.rows), Ok(vec![]));
     }
 
     /// Changes who replicates the group.
     fn change(&mut self, membership: &Membership) {
         self.next += 1;
         let entry = Entry { position: at(self.next), payload: Payload::Membership(membership.clone()) };
-        assert_eq!(apply(GROUP, &[entry], &mut self.rows), Ok(vec![]));
+        assert_eq!(apply(GROUP, &[entry], Planted::default(), &mut self.rows), Ok(vec![]));
     }
 
     fn query(&self, question: &Query) -> QueryAnswer {

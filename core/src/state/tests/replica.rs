@@ -35,7 +35,7 @@ fn a_log() -> impl Strategy<Value = Vec<Entry>> {
 
 fn applied_rows(log: &[Entry]) -> (MemoryRows, Vec<(LogIndex, Answer)>) {
     let mut rows = MemoryRows::default();
-    let answers = apply(GROUP, log, &mut rows).expect("memory does not fail");
+    let answers = apply(GROUP, log, Planted::default(), &mut rows).expect("memory does not fail");
     (rows, answers)
 }
 
@@ -53,13 +53,13 @@ proptest! {
             let end = end.min(log.len());
             // Each batch begins a little before what is applied: entries that a restart delivers again.
             let from = done.min(end).saturating_sub(overlap);
-            answers.extend(apply(GROUP, &log[from..end], &mut rows).expect("memory does not fail"));
+            answers.extend(apply(GROUP, &log[from..end], Planted::default(), &mut rows).expect("memory does not fail"));
             done = done.max(end);
         }
         prop_assert_eq!(&answers, &expected);
         prop_assert_eq!(&rows, &whole);
         prop_assert_eq!(applied(GROUP, &rows).map(|applied| applied.position), Ok(at(u64::try_from(log.len()).expect("small"))));
-        prop_assert_eq!(apply(GROUP, &log, &mut rows), Ok(vec![]));
+        prop_assert_eq!(apply(GROUP, &log, Planted::default(), &mut rows), Ok(vec![]));
         prop_assert_eq!(rows, whole);
     }
 
@@ -75,7 +75,7 @@ proptest! {
         prop_assert_eq!(install(GROUP, &taken, &mut other), Ok(()));
         prop_assert_eq!(other.0.remove(&neighbour), Some(vec![1]));
         prop_assert_eq!(&other, &rows);
-        prop_assert_eq!(apply(GROUP, tail, &mut other), apply(GROUP, tail, &mut rows));
+        prop_assert_eq!(apply(GROUP, tail, Planted::default(), &mut other), apply(GROUP, tail, Planted::default(), &mut rows));
         prop_assert_eq!(other, rows);
     }
 
@@ -83,7 +83,7 @@ proptest! {
     fn groups_of_one_map_do_not_meet(log in a_log()) {
         let (mut rows, answers) = applied_rows(&log);
         let alone = rows.clone();
-        prop_assert_eq!(apply(GroupId::GLOBAL, &log, &mut rows), Ok(answers));
+        prop_assert_eq!(apply(GroupId::GLOBAL, &log, Planted::default(), &mut rows), Ok(answers));
         let prefix = GROUP.0.to_be_bytes();
         rows.0.retain(|key, _| key.starts_with(&prefix));
         prop_assert_eq!(rows, alone);
@@ -284,7 +284,7 @@ fn damage_in_a_row_that_a_command_needs_stops_it() {
         let value = rows.0.get_mut(&key).expect("the row is there");
         *value.last_mut().expect("it has a payload") ^= 1;
         let command = Command { time: WallTime(3), session: None, operation: Operation::Object(operation) };
-        let result = apply(GROUP, &[entry(replica.next + 1, &command)], &mut rows);
+        let result = apply(GROUP, &[entry(replica.next + 1, &command)], Planted::default(), &mut rows);
         assert_eq!(result, Err(RowsError::Damaged(key)));
     }
 }
@@ -362,7 +362,7 @@ fn the_planted_bug_makes_a_command_happen_twice() {
         let taken = snapshot(GROUP, &replica.rows, planted).expect("memory does not fail");
         let mut rows = MemoryRows::default();
         assert_eq!(install(GROUP, &taken, &mut rows), Ok(()));
-        assert_eq!(apply(GROUP, core::slice::from_ref(&repeat), &mut rows), Ok(vec![(index, expected)]));
+        assert_eq!(apply(GROUP, core::slice::from_ref(&repeat), Planted::default(), &mut rows), Ok(vec![(index, expected)]));
     }
 }
 
@@ -380,5 +380,5 @@ fn replicated_time_never_goes_back() {
 #[test]
 #[should_panic(expected = "does not follow")]
 fn a_gap_in_the_log_is_a_bug_of_the_caller() {
-    let _ = apply(GROUP, &[noop(1), noop(3)], &mut MemoryRows::default());
+    let _ = apply(GROUP, &[noop(1), noop(3)], Planted::default(), &mut MemoryRows::default());
 }
