@@ -13,11 +13,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 impl Node {
-    /// `MarkerHidesNewer`: the id of a delete marker is this node's and not the client's, so that a repeat is not known again.
+    /// `MarkerHidesNewer`: half of a delete marker's id is this node's and not the client's, so that a repeat is not known again.
     pub(super) fn plant_marker(&mut self, mut operation: Operation) -> Operation {
         if planted!(self.config.planted, MarkerHidesNewer) {
             if let Operation::Object(ObjectOperation::Remove { removal, .. }) = &mut operation {
-                removal.marker = VersionId(u128::from(self.fresh_id()) << 64 | u128::from(self.config.node.0));
+                let (fresh, ..) = self.fresh_body();
+                removal.marker = VersionId((fresh.0 >> 64 << 64) | (removal.marker.0 & u128::from(u64::MAX)));
             }
         }
         operation
@@ -34,7 +35,9 @@ impl Node {
             return Some(operation);
         }
         match operation {
-            Operation::Object(put @ ObjectOperation::PutObject { condition, .. }) if condition != ObjectCondition::Any => {
+            Operation::Object(put @ ObjectOperation::PutObject { condition, .. })
+                if condition != ObjectCondition::Any =>
+            {
                 let ObjectOperation::PutObject { object, .. } = &put else { return None };
                 let query = Query::Object { object: object.clone(), version: None };
                 self.ask(GroupId::REGION, query, Asker::Condition(client, Box::new(put)), out);
@@ -51,10 +54,7 @@ impl Node {
         answer: QueryAnswer,
         out: &mut Vec<Effect>,
     ) {
-        let current = match answer {
-            QueryAnswer::Object(object) => Some(object.etag),
-            _ => None,
-        };
+        let current = if let QueryAnswer::Object(object) = answer { Some(object.etag) } else { None };
         let ObjectOperation::PutObject { condition, .. } = &mut put else { return };
         if !holds(current, *condition) {
             return reply(client, Reply::Answer(Answer::Refused(Refusal::ConditionFailed)), out);

@@ -135,7 +135,11 @@ pub fn check<M: Model>(model: &M, start: M::State, operations: &[Operation<M::In
             let after = model.step(&state, &operations[entry.operation].input);
             flip(&mut placed_set, entry.operation);
             match after {
-                Some(after) if seen.insert((placed_set.clone(), after.clone())) => {
+                // LIN-1: what may have happened never and changes nothing is as good as never.
+                Some(after)
+                    if (known(entry.operation) == 1 || after != state)
+                        && seen.insert((placed_set.clone(), after.clone())) =>
+                {
                     stack.push((entry.operation, std::mem::replace(&mut state, after)));
                     best = best.max(stack.len());
                     known_left -= known(entry.operation);

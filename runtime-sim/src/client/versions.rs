@@ -13,8 +13,8 @@ use crate::check::versions::{Thing, Version, VersionAction, VersionInput, Versio
 use crate::world::{MILLIS, SimTime};
 use anvil_core::node::{Reply, Request, Target, Unavailable};
 use anvil_core::state::{
-    Answer, BucketName, BucketSetting, DeleteCondition, ListedVersion, Metadata, ObjectName, ObjectOperation, Operation,
-    Query, QueryAnswer, Refusal, Removal, VersionName,
+    Answer, BucketName, BucketSetting, DeleteCondition, ListedVersion, Metadata, ObjectName, ObjectOperation,
+    Operation, Query, QueryAnswer, Refusal, Removal, VersionName,
 };
 use anvil_core::types::{GroupId, NodeId, RequestId, TenantId, VersionId};
 use bytes::Bytes;
@@ -116,8 +116,7 @@ impl VersionClient {
             self.left -= 1;
             self.draw_action(key, desk)
         };
-        self.under_way =
-            Some(UnderWay { key, what, call: desk.now, request: None, attempts: 0, in_doubt: false });
+        self.under_way = Some(UnderWay { key, what, call: desk.now, request: None, attempts: 0, in_doubt: false });
         self.attempt(desk);
     }
 
@@ -280,7 +279,10 @@ fn version_of(listed: &ListedVersion) -> Version {
     let thing = match (listed.is_marker, listed.name) {
         (false, _) => Thing::Body(writer_of(&listed.listed.etag)),
         (true, VersionName::Null) => Thing::Marker(0),
-        (true, VersionName::Id { version, .. }) => Thing::Marker(u64::try_from(version.0).unwrap_or(u64::MAX)),
+        (true, VersionName::Id { version, .. }) => {
+            // What a client draws has 64 bits.
+            Thing::Marker(u64::try_from(version.0 & u128::from(u64::MAX)).expect("64 bits"))
+        }
     };
     Version { is_null: listed.name == VersionName::Null, thing }
 }

@@ -293,7 +293,8 @@ impl World {
             }
             Effect::Disk { user, op, order } => Some(Event::Disk { user, op, outcome: self.disks.carry_out(order) }),
             Effect::Apply { group, entries } => {
-                let answers = state::apply(group, &entries, self.config.planted, &mut self.rows).expect("rows in memory take everything");
+                let answers = state::apply(group, &entries, self.config.planted, &mut self.rows)
+                    .expect("rows in memory take everything");
                 let through = state::applied(group, &self.rows).expect("rows in memory are not damaged");
                 Some(Event::Applied { group, through, answers })
             }

@@ -56,7 +56,8 @@ impl Replica {
     fn apply(&mut self, command: &Command) -> Answer {
         self.next += 1;
         let entry = entry(self.next, command);
-        let mut answers = apply(GROUP, &[entry], Planted::default(), &mut self.rows).expect("a map in memory does not fail");
+        let mut answers =
+            apply(GROUP, &[entry], Planted::default(), &mut self.rows).expect("a map in memory does not fail");
         assert_eq!(answers.len(), 1);
         let (index, answer) = answers.remove(0);
         assert_eq!(index.0, self.next);

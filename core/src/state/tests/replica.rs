@@ -362,7 +362,10 @@ fn the_planted_bug_makes_a_command_happen_twice() {
         let taken = snapshot(GROUP, &replica.rows, planted).expect("memory does not fail");
         let mut rows = MemoryRows::default();
         assert_eq!(install(GROUP, &taken, &mut rows), Ok(()));
-        assert_eq!(apply(GROUP, core::slice::from_ref(&repeat), Planted::default(), &mut rows), Ok(vec![(index, expected)]));
+        assert_eq!(
+            apply(GROUP, core::slice::from_ref(&repeat), Planted::default(), &mut rows),
+            Ok(vec![(index, expected)])
+        );
     }
 }
 
