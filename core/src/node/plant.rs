@@ -15,11 +15,11 @@ use alloc::vec::Vec;
 impl Node {
     /// `MarkerHidesNewer`: half of a delete marker's id is this node's and not the client's, so that a repeat is not known again.
     pub(super) fn plant_marker(&mut self, mut operation: Operation) -> Operation {
-        if planted!(self.config.planted, MarkerHidesNewer) {
-            if let Operation::Object(ObjectOperation::Remove { removal, .. }) = &mut operation {
-                let (fresh, ..) = self.fresh_body();
-                removal.marker = VersionId((fresh.0 >> 64 << 64) | (removal.marker.0 & u128::from(u64::MAX)));
-            }
+        if let Operation::Object(ObjectOperation::Remove { removal, .. }) = &mut operation
+            && planted!(self.config.planted, MarkerHidesNewer)
+        {
+            let (fresh, ..) = self.fresh_body();
+            removal.marker = VersionId((fresh.0 >> 64 << 64) | (removal.marker.0 & u128::from(u64::MAX)));
         }
         operation
     }
@@ -43,7 +43,9 @@ impl Node {
                 self.ask(GroupId::REGION, query, Asker::Condition(client, Box::new(put)), out);
                 None
             }
-            operation => Some(operation),
+            operation @ (Operation::OpenSession | Operation::Key(_) | Operation::Object(_) | Operation::Cluster(_)) => {
+                Some(operation)
+            }
         }
     }
 

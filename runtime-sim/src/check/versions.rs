@@ -142,7 +142,11 @@ fn judge(operations: &[Operation<VersionInput>]) -> Verdict {
         let thing = match operation.input.action {
             VersionAction::Put(write, _) => Thing::Body(write),
             VersionAction::Delete(mark, _) => Thing::Marker(mark),
-            _ => continue,
+            VersionAction::Switch { .. }
+            | VersionAction::Remove(_)
+            | VersionAction::Get
+            | VersionAction::GetVersion(_)
+            | VersionAction::List => continue,
         };
         operation.end = first_seen.get(&thing).map(|end| operation.call.max(*end));
         *unseen = operation.end.is_none();

@@ -350,7 +350,16 @@ impl Client for VersionClient {
             }
             Reply::Unavailable(Unavailable::Busy) => self.again(desk),
             Reply::Unavailable(Unavailable::Uncertain) => self.doubt(desk),
-            other => complain(&self.under_way, &other, desk),
+            other @ (Reply::Begun
+            | Reply::StripeStored
+            | Reply::Opened(_)
+            | Reply::Refused(_)
+            | Reply::Stripe(_)
+            | Reply::Closed
+            | Reply::Changed
+            | Reply::TransferBegun
+            | Reply::Status(_)
+            | Reply::Unavailable(_)) => complain(&self.under_way, &other, desk),
         }
     }
 

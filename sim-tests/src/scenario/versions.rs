@@ -6,7 +6,7 @@ use anvil_sim::driver::Plan;
 use anvil_sim::world::MILLIS;
 
 /// Operations on one key, by all clients: judging a history takes time that grows with it.
-const OPERATIONS_PER_KEY: u64 = 80;
+const OPERATIONS_PER_KEY: u64 = 65;
 
 pub(super) fn versions(plan: &mut Plan, chance: &mut Chance) {
     let keys = chance.between(1, 3);
