@@ -28,6 +28,8 @@ pub(super) enum Proposer {
     Move(u64),
     /// The decision of a body that was cut anew, by its job.
     Recode { id: u64, new: VersionId, drives: Vec<DriveId> },
+    /// The removal of what a lifecycle rule wants gone, by its round.
+    Expire(u64),
     /// The steward, which looks again later.
     Steward,
     /// An operator, for a change of membership or a transfer of the lead.
@@ -47,6 +49,10 @@ pub(super) enum Asker {
     Topology,
     /// The mover looks at all bodies.
     Mover(u64),
+    /// The lifecycle asks whether there are rules.
+    Rules,
+    /// The lifecycle looks for what is due.
+    Expirable(u64),
     /// A read that failed: the body may have been moved.
     Reread(ReadId),
     /// The scrub looks for bodies.
@@ -211,6 +217,7 @@ impl Node {
             Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Done),
             Proposer::Move(id) => self.on_relocated(id, &answer, out),
             Proposer::Recode { id, new, drives } => self.on_recoded(id, new, &drives, &answer, out),
+            Proposer::Expire(number) => self.on_expired(number, Some(&answer), out),
             Proposer::Steward => {}
             Proposer::Operator(_) => panic!("a change of membership is no command, and has no answer"),
         }
@@ -229,6 +236,7 @@ impl Node {
                 Proposer::Reclaimed => self.sweep.end_reclaim(sweep::ReclaimEnd::Refused),
                 Proposer::Move(id) => self.fail_move(id, out),
                 Proposer::Recode { id, new, drives } => self.on_recode_refused(id, new, &drives, &reason, out),
+                Proposer::Expire(number) => self.on_expired(number, None, out),
                 Proposer::Steward => {}
             }
         } else if let Some((_, _, asker)) = self.questions.remove(&id) {
@@ -242,6 +250,8 @@ impl Node {
                 Asker::Reclaim => self.sweep.end_reclaim(sweep::ReclaimEnd::Refused),
                 Asker::Topology => self.end_confirm(None, out),
                 Asker::Mover(number) => self.on_no_bodies(number),
+                Asker::Rules => self.on_rules_set(None, out),
+                Asker::Expirable(number) => self.on_expirable(number, None, out),
                 Asker::Reread(read) => self.end_reread(read, None, out),
                 Asker::ScrubPage | Asker::ScrubBody => self.on_scrub_refused(),
                 #[cfg(debug_assertions)]
@@ -285,6 +295,8 @@ impl Node {
                     | QueryAnswer::Reclaimable(_)
                     | QueryAnswer::Topology { .. }
                     | QueryAnswer::Bodies { .. }
+                    | QueryAnswer::RulesSet(_)
+                    | QueryAnswer::Expirable { .. }
                     | QueryAnswer::Body(_)) => panic!("an object was asked for, and the answer was {other:?}"),
                 }
                 self.reclaim_unpinned(out);
@@ -292,6 +304,8 @@ impl Node {
             Asker::Reclaim => self.on_reclaimable(answer, out),
             Asker::Topology => self.end_confirm(Some(answer), out),
             Asker::Mover(number) => self.on_bodies(number, answer, out),
+            Asker::Rules => self.on_rules_set(Some(answer), out),
+            Asker::Expirable(number) => self.on_expirable(number, Some(answer), out),
             Asker::Reread(read) => self.on_reread(read, answer, out),
             Asker::ScrubPage => self.on_scrub_page(answer, out),
             Asker::ScrubBody => self.on_scrub_body(answer, out),

@@ -77,6 +77,8 @@ pub struct Config {
     pub voter_patience: Duration,
     /// A node that is silent for so long does not keep others from reclaiming what its clients may have open.
     pub pin_patience: Duration,
+    /// How long a day of lifecycle rules is: 24 hours, but for tests. With `None` they are not carried out.
+    pub lifecycle_day: Option<Duration>,
     /// Planted bugs, all off in production.
     pub planted: Planted,
 }

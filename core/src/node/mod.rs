@@ -14,7 +14,8 @@
 //! Code map: [`event`] and [`request`] are the contract, [`config`] what a start needs, `group` one replica,
 //! `clock` its replicated time, `clients` requests of clients, `objects` bodies on their way in, `reading` on their way out, `sweep` what is undecided
 //! or reclaimable, [`peer`] what nodes say to each other, `remote` drives of other nodes, `cluster` who belongs, `steward` what
-//! a leader does by itself, `mover` shards on their way to where they should be, `targets` where that is, `recode` bodies on theirs to another profile, `scrub` the search for damage, `status` what a
+//! a leader does by itself, `mover` shards on their way to where they should be, `targets` where that is, `recode` bodies on theirs to another profile, `scrub` the search for damage,
+//! `lifecycle` what rules of buckets want gone, `status` what a
 //! node says of itself.
 
 pub mod config;
@@ -26,6 +27,7 @@ mod clock;
 mod cluster;
 mod distrust;
 mod group;
+mod lifecycle;
 mod mover;
 mod objects;
 pub mod peer;
@@ -65,6 +67,7 @@ use clients::{Asker, Proposer, Work};
 use cluster::Placement;
 use distrust::Distrust;
 use group::{Group, Output};
+use lifecycle::Lifecycle;
 pub use mover::Moved;
 use mover::Mover;
 use objects::{Opened, TicketUse, WriteFor};
@@ -117,6 +120,7 @@ pub struct Node {
     swim: Option<Swim>,
     steward_due: Time,
     mover: Mover,
+    lifecycle: Lifecycle,
     scrub: Scrubber,
     writes: BTreeMap<WriteFor, Write>,
     /// Versions that this process is writing or deciding: no business of the sweep.
@@ -217,6 +221,7 @@ impl Node {
             swim,
             steward_due: now.time,
             mover: Mover::new(now.time),
+            lifecycle: Lifecycle::new(now.time),
             scrub,
             writes: BTreeMap::new(),
             alive: BTreeSet::new(),
@@ -275,8 +280,9 @@ impl Node {
         let steward = self.config.steward_interval.map(|_| self.steward_due);
         let mover = Some(self.mover.due());
         let scrub = self.scrub.due();
+        let lifecycle = self.config.lifecycle_day.map(|_| self.lifecycle.due());
         let swim = self.swim.as_ref().and_then(Swim::deadline);
-        [swim, rafts, checkpoint, remote, slow, steward, mover, scrub, Some(self.sweep.due())]
+        [swim, rafts, checkpoint, remote, slow, steward, mover, scrub, lifecycle, Some(self.sweep.due())]
             .into_iter()
             .flatten()
             .min()
@@ -294,6 +300,7 @@ impl Node {
         self.keep_members(out);
         self.keep_places(out);
         self.scrub(out);
+        self.keep_lifecycle(out);
     }
 
     fn on_peer(&mut self, from: NodeId, message: PeerMessage, out: &mut Vec<Effect>) {
@@ -388,6 +395,7 @@ impl Node {
             _ => {
                 self.sweep.note_applied();
                 self.mover.note_applied();
+                self.lifecycle.note_applied();
             }
         }
         self.on_outputs(id, outputs, out);

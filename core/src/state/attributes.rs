@@ -4,6 +4,7 @@
 //! `crate::access`. Source: Amazon S3 API reference.
 
 use super::command::ObjectCondition;
+use super::rules::LifecycleRule;
 use crate::types::{LogIndex, VersionId, WallTime};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -296,4 +297,6 @@ pub enum BucketSetting {
     PublicBlock(Option<PublicBlock>),
     /// Another document; none removes it.
     Document { kind: DocumentKind, text: Option<String> },
+    /// Lifecycle rules, and the document that says the same.
+    Lifecycle { text: String, rules: Vec<LifecycleRule> },
 }

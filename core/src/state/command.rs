@@ -7,7 +7,7 @@ use super::attributes::{Amendment, Attributes, BucketOptions, BucketSetting, Rem
 use super::cluster::{ClusterOperation, ClusterRefusal};
 use super::objects::rows::QueuePlace;
 use crate::stripe::{Profile, WrappedKey};
-use crate::types::{DriveId, SessionId, TenantId, VersionId, WallTime};
+use crate::types::{DriveId, LogIndex, SessionId, TenantId, VersionId, WallTime};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -265,6 +265,28 @@ pub enum ObjectOperation {
     /// Changes a version, the newest one without a name. Answer: `Amended`; `NoSuchKey`, `NoSuchVersion`, `DeleteMarker`,
     /// `NoLock`, `Locked`.
     Amend { object: ObjectName, version: Option<VersionName>, amendment: Amendment },
+    /// Carries out a lifecycle rule, if one still wants it (`LIFE-3`). `marker` as in [`Removal::marker`]; `day` is in
+    /// milliseconds. Answer: `Deleted`, or `Done` of an upload; `ConditionFailed`, `NoSuchUpload`, `NoSuchBucket`.
+    Expire { object: ObjectName, what: Expiry, marker: VersionId, day: u64 },
+}
+
+/// What a lifecycle rule was found to want gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expiry {
+    /// The version that was decided at an index, where it stands.
+    Version {
+        /// The index.
+        decided: LogIndex,
+        /// Its identity.
+        version: VersionId,
+        /// The version right above it; none over the newest.
+        covered_by: Option<LogIndex>,
+    },
+    /// An upload in progress.
+    Upload {
+        /// Which.
+        upload: VersionId,
+    },
 }
 
 /// What the metadata knows of a version.

@@ -52,6 +52,8 @@ pub(super) enum Table {
     Nulls = 0x38,
     /// Documents about buckets, by bucket and kind.
     Documents = 0x39,
+    /// Lifecycle rules, by bucket.
+    Lifecycles = 0x3a,
     /// The nodes of the cluster; one row.
     Topology = 0x40,
     /// One-time tokens by the hash of their secret.
@@ -217,6 +219,10 @@ impl Layout {
         let mut key = self.bucket_prefix(Table::Documents, bucket);
         key.push(kind as u8);
         key
+    }
+
+    pub(super) fn lifecycle(self, bucket: &BucketName) -> Vec<u8> {
+        self.bucket_prefix(Table::Lifecycles, bucket)
     }
 
     /// All versions of one object, the newest first.

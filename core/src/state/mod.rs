@@ -30,6 +30,7 @@ pub mod keys;
 mod layout;
 pub mod objects;
 mod question;
+pub mod rules;
 pub mod sessions;
 mod snapshot;
 mod stored;
@@ -43,6 +44,7 @@ pub use encoding::DecodeError;
 pub use objects::rows::{BucketRow, QueuePlace};
 pub use objects::{check_bucket_name, check_object_key};
 pub use question::*;
+pub use rules::{Calendar, Expiration, LifecycleFilter, LifecycleRule, NoncurrentExpiration};
 pub use snapshot::{InstallError, install, snapshot};
 
 use crate::planted::{Planted, planted};

@@ -2,8 +2,9 @@
 
 use super::attributes::{Attributes, DocumentKind, VersionName};
 use super::cluster::PlacementRow;
-use super::command::{Body, BucketName, ETag, KeyValue, Md5, Metadata, ObjectName, Refusal};
+use super::command::{Body, BucketName, ETag, Expiry, KeyValue, Md5, Metadata, ObjectName, Refusal};
 use super::objects::rows::{BucketRow, QueuePlace};
+use super::rules::Calendar;
 use crate::topology::Topology;
 use crate::types::{DriveId, LogIndex, TenantId, VersionId, WallTime};
 use alloc::boxed::Box;
@@ -49,6 +50,11 @@ pub enum Query {
     /// Striped bodies in use, in the order of their versions, after `after`. Looks at no more than `limit` versions. Answer:
     /// `Bodies`.
     Bodies { after: Option<VersionId>, limit: usize },
+    /// When lifecycle rules of any bucket were last set. Answer: `RulesSet`.
+    RulesSet,
+    /// What lifecycle rules want gone at that time, from that place on. Looks at no more than `limit` versions or uploads. Answer:
+    /// `Expirable`.
+    Expirable { after: Option<ExpiryPlace>, limit: usize, calendar: Calendar },
     /// The body that holds the bytes of a version in use; its own version is another one when it was re-coded. Answer: `Body`.
     Body { version: VersionId },
 }
@@ -81,6 +87,10 @@ pub enum QueryAnswer {
     /// The bodies, each with the drives that still owe shards of it to the reclaim queue, and the last version that was looked at;
     /// `None` at the end.
     Bodies { bodies: Vec<(Body, Vec<DriveId>)>, last: Option<VersionId> },
+    /// The command that last set rules which still hold; none where no bucket has any.
+    RulesSet(Option<LogIndex>),
+    /// What is due, and where the next page begins; `None` at the end.
+    Expirable { due: Vec<(ObjectName, Expiry)>, next: Option<ExpiryPlace> },
     /// The body, if the version is in use.
     Body(Option<Body>),
     /// Refused.
@@ -160,6 +170,37 @@ pub struct VersionListing {
     pub prefixes: Vec<String>,
     /// `after` for the next page; `None` when this is the last.
     pub next: Option<(String, Option<VersionName>)>,
+}
+
+/// Where a search for what lifecycle rules want gone goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiryPlace {
+    /// In which bucket.
+    pub bucket: BucketName,
+    /// Where in it.
+    pub stage: ExpiryStage,
+}
+
+/// What of a bucket is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpiryStage {
+    /// Its versions, behind one, or from the first on.
+    Versions(Option<Covering>),
+    /// Its uploads, behind one, or from the first on.
+    Uploads(Option<(String, VersionId)>),
+}
+
+/// The version that was looked at last: it may cover the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covering {
+    /// Of this key.
+    pub key: String,
+    /// The index that decided it.
+    pub decided: LogIndex,
+    /// When that was.
+    pub modified: WallTime,
+    /// Noncurrent versions of the key down to it.
+    pub newer: u32,
 }
 
 /// A part of an upload.

@@ -9,8 +9,8 @@ use super::codec::{Stored, exactly};
 use super::command::{Answer, ETag, Metadata};
 use super::keys::KeyRow;
 use super::objects::rows::{
-    BucketRow, Content, DocumentRow, NullRow, PartRow, PastRow, QueuePlace, ReclaimRow, UploadRow, VersionRow,
-    VersionUse,
+    BucketRow, Content, DocumentRow, LifecycleRow, NullRow, PartRow, PastRow, QueuePlace, ReclaimRow, UploadRow,
+    VersionRow, VersionUse,
 };
 use super::sessions::SessionRow;
 use super::{Applied, MembershipRow};
@@ -30,6 +30,7 @@ never_changed!(
     Applied,
     DocumentRow,
     KeyRow,
+    LifecycleRow,
     MembershipRow,
     NullRow,
     PartRow,

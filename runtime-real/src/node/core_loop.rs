@@ -233,6 +233,7 @@ fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
         steward_interval: Some(Duration::from_secs(1)),
         voter_patience: Duration::from_secs(60),
         pin_patience: Duration::from_secs(600),
+        lifecycle_day: Some(options.lifecycle_day),
         planted: Planted::default(),
     }
 }

@@ -324,6 +324,7 @@ impl Cluster {
             voter_patience: plan.node.voter_patience,
             // A node that is silent has died, and is started again before the run ends.
             pin_patience: Duration::from_secs(3600),
+            lifecycle_day: None,
             planted: plan.planted,
         };
         let (segment_size, extent_size, first_drive) =

@@ -116,6 +116,7 @@ fn config(profile: Profile) -> Config {
         steward_interval: None,
         voter_patience: Duration::from_secs(30),
         pin_patience: Duration::from_secs(600),
+        lifecycle_day: None,
         planted: Planted::default(),
     }
 }

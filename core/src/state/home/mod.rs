@@ -6,6 +6,7 @@
 
 mod bodies;
 mod cluster;
+mod lifecycle;
 mod operate;
 mod query;
 mod session;
@@ -294,6 +295,8 @@ impl<'a> Home<'a> {
             Change::RemoveNull(object) => self.rows.remove(&layout.null(object)),
             Change::PutDocument(bucket, kind, row) => self.put(&layout.document(bucket, *kind), row),
             Change::RemoveDocument(bucket, kind) => self.rows.remove(&layout.document(bucket, *kind)),
+            Change::PutLifecycle(bucket, row) => self.put(&layout.lifecycle(bucket), row),
+            Change::RemoveLifecycle(bucket) => self.rows.remove(&layout.lifecycle(bucket)),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Home<'_> {
                 bucket::decide_create(home.bucket(bucket)?, bucket, options, moment)
             }
             ObjectOperation::ConfigureBucket { bucket, setting } => {
-                bucket::decide_configure(home.bucket(bucket)?, bucket, setting)
+                bucket::decide_configure(home.bucket(bucket)?, bucket, setting, moment)
             }
             ObjectOperation::DeleteBucket { bucket } => {
                 let rows = bucket::DeleteRows {
@@ -116,6 +116,9 @@ impl Home<'_> {
                     row: home.named_or_newest(object, *version)?,
                 };
                 amend::decide(rows, object, *version, amendment, moment)
+            }
+            ObjectOperation::Expire { object, what, marker, day } => {
+                self.decide_expire(object, *what, *marker, *day, moment)?
             }
             ObjectOperation::CreateUpload { .. }
             | ObjectOperation::CreateUploadWith { .. }
@@ -198,6 +201,7 @@ impl Home<'_> {
             | ObjectOperation::PutVersion { .. }
             | ObjectOperation::Remove { .. }
             | ObjectOperation::Amend { .. }
+            | ObjectOperation::Expire { .. }
             | ObjectOperation::DeleteBucket { .. }
             | ObjectOperation::PutObject { .. }
             | ObjectOperation::DeleteObject { .. }

@@ -42,6 +42,8 @@ impl Reader<'_> {
             Query::Reclaimable { after, limit } => self.query_reclaimable(*after, *limit),
             Query::Bodies { after, limit } => self.query_bodies(*after, *limit),
             Query::Body { version } => self.query_body(*version),
+            Query::RulesSet => self.query_rules_set(),
+            Query::Expirable { after, limit, calendar } => self.query_expirable(after.as_ref(), *limit, *calendar),
             Query::Topology => Ok(QueryAnswer::Topology { topology: self.topology()?, placement: self.placement()? }),
         }
     }

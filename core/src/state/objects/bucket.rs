@@ -4,9 +4,12 @@
 //! which the home finds out by looking for the first row of each. Not here: what the documents mean, and quotas.
 
 use super::super::Moment;
-use super::super::attributes::{BucketOptions, BucketSetting, DOCUMENT_SIZE_MAX, LockSettings, Versioning};
+use super::super::attributes::{
+    BucketOptions, BucketSetting, DOCUMENT_SIZE_MAX, DocumentKind, LockSettings, Versioning,
+};
 use super::super::command::{Answer, BucketName, Refusal};
-use super::rows::{BucketRow, Change, Changes, DocumentRow};
+use super::super::rules::LIFECYCLE_RULES_MAX;
+use super::rows::{BucketRow, Change, Changes, DocumentRow, LifecycleRow};
 use super::{amend, check_bucket_name, lock};
 use alloc::boxed::Box;
 use alloc::format;
@@ -59,6 +62,7 @@ pub fn decide_configure(
     row: Option<BucketRow>,
     bucket: &BucketName,
     setting: &BucketSetting,
+    moment: Moment,
 ) -> Result<Changes, Refusal> {
     let mut row = row.ok_or(Refusal::NoSuchBucket)?;
     let mut changes = Changes::answer(Answer::Done);
@@ -89,6 +93,10 @@ pub fn decide_configure(
         BucketSetting::PublicBlock(block) => row.block = *block,
         BucketSetting::Document { kind, text } => {
             row.documents.retain(|held| held != kind);
+            if *kind == DocumentKind::Lifecycle {
+                // Nothing is carried out that the document does not say.
+                changes.rows.push(Change::RemoveLifecycle(bucket.clone()));
+            }
             match text {
                 Some(text) if text.len() > DOCUMENT_SIZE_MAX => {
                     return Err(Refusal::Invalid(format!("a document has at most {DOCUMENT_SIZE_MAX} bytes")));
@@ -100,6 +108,18 @@ pub fn decide_configure(
                 }
                 None => changes.rows.push(Change::RemoveDocument(bucket.clone(), *kind)),
             }
+        }
+        BucketSetting::Lifecycle { text, rules } => {
+            let kind = DocumentKind::Lifecycle;
+            if text.len() > DOCUMENT_SIZE_MAX || rules.is_empty() || rules.len() > LIFECYCLE_RULES_MAX {
+                return Err(Refusal::Invalid(format!("a bucket has 1 to {LIFECYCLE_RULES_MAX} lifecycle rules")));
+            }
+            row.documents.retain(|held| *held != kind);
+            row.documents.push(kind);
+            row.documents.sort_unstable();
+            changes.rows.push(Change::PutDocument(bucket.clone(), kind, DocumentRow { text: text.clone() }));
+            let rules = LifecycleRow { set: moment.index, rules: rules.clone() };
+            changes.rows.push(Change::PutLifecycle(bucket.clone(), rules));
         }
     }
     changes.rows.push(Change::PutBucket(bucket.clone(), Box::new(row)));
@@ -118,6 +138,9 @@ pub fn decide_delete(rows: &DeleteRows, bucket: &BucketName) -> Result<Changes, 
     let mut changes = Changes::answer(Answer::Done);
     for kind in &row.documents {
         changes.rows.push(Change::RemoveDocument(bucket.clone(), *kind));
+        if *kind == DocumentKind::Lifecycle {
+            changes.rows.push(Change::RemoveLifecycle(bucket.clone()));
+        }
     }
     changes.rows.push(Change::RemoveBucket(bucket.clone()));
     Ok(changes)

@@ -8,6 +8,7 @@
 //! - [`bucket`]: create, change and delete a bucket.
 //! - [`put`], [`delete`], [`amend`]: decide an object's version; remove it; change what it has besides bytes.
 //! - `place`: what becomes of the versions under a new one.
+//! - [`lifecycle`]: carry out a rule.
 //! - [`lock`]: which versions may not go.
 //! - [`multipart`]: create, fill, complete and abort an upload.
 //! - [`resolve`]: the fate of prepared versions; what left the reclaim queue.
@@ -20,6 +21,7 @@
 pub mod amend;
 pub mod bucket;
 pub mod delete;
+pub mod lifecycle;
 pub mod list;
 pub mod lock;
 pub mod multipart;

@@ -7,6 +7,7 @@ use super::super::attributes::{
     Acl, Attributes, DocumentKind, LockSettings, Ownership, PublicBlock, VersionName, Versioning,
 };
 use super::super::command::{Answer, Body, ETag, Md5, Metadata, ObjectName};
+use super::super::rules::LifecycleRule;
 use crate::types::{DriveId, LogIndex, TenantId, VersionId, WallTime};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -40,6 +41,15 @@ pub struct BucketRow {
 pub struct DocumentRow {
     /// As the door wrote it.
     pub text: String,
+}
+
+/// The lifecycle rules of a bucket, by the bucket's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifecycleRow {
+    /// The command that set them.
+    pub set: LogIndex,
+    /// At least one.
+    pub rules: Vec<LifecycleRule>,
 }
 
 /// Where the null version of an object is, by the object's name. There is one for each null version that has, or had, a
@@ -283,6 +293,10 @@ pub enum Change {
     PutDocument(BucketName, DocumentKind, DocumentRow),
     /// Removes a document about a bucket.
     RemoveDocument(BucketName, DocumentKind),
+    /// Writes the lifecycle rules of a bucket.
+    PutLifecycle(BucketName, LifecycleRow),
+    /// The bucket has no lifecycle rules any more.
+    RemoveLifecycle(BucketName),
 }
 
 /// What a decision does, to be written in one atomic step, in this order.

@@ -7,6 +7,7 @@
 //! - `session`, `repeat`: exactly-once, and repeats without a session.
 //! - `recode`: bodies that are cut anew.
 //! - `versions`: buckets that keep versions, against a model of their own.
+//! - `lifecycle`: rules, against a reference that goes through lists.
 //! - `golden`: the bytes of commands, rows and snapshots.
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -18,6 +19,7 @@ mod actions;
 mod decide;
 mod decide_upload;
 mod golden;
+mod lifecycle;
 mod listing;
 mod model;
 mod recode;

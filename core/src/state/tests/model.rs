@@ -142,7 +142,8 @@ impl Model {
             | ObjectOperation::PutVersion { .. }
             | ObjectOperation::Remove { .. }
             | ObjectOperation::CreateUploadWith { .. }
-            | ObjectOperation::Amend { .. } => unreachable!("these have tests of their own"),
+            | ObjectOperation::Amend { .. }
+            | ObjectOperation::Expire { .. } => unreachable!("these have tests of their own"),
             ObjectOperation::CreateBucket { .. } if self.bucket => refused(Refusal::BucketExists),
             ObjectOperation::CreateBucket { .. } => {
                 self.bucket = true;
