@@ -115,6 +115,9 @@ pub struct ServeArgs {
     /// What the search reads in a second, at most.
     #[arg(long, default_value = "8MiB", value_name = "SIZE", value_parser = crate::bench::size)]
     pub scrub_rate: usize,
+    /// How long a day of lifecycle rules is, in seconds. Shorter ones are for tests; give the same on every node.
+    #[arg(long, default_value_t = 86400, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub lifecycle_day: u32,
     /// The region that clients sign for.
     #[arg(long, default_value = "us-east-1", value_name = "REGION")]
     pub region: String,
@@ -134,6 +137,11 @@ impl ServeArgs {
     /// How long the cluster must have been as it is before bodies are cut anew.
     pub fn recode_after(&self) -> Duration {
         Duration::from_secs(60) * self.recode_minutes
+    }
+
+    /// How long a day of lifecycle rules is.
+    pub fn lifecycle_day(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lifecycle_day))
     }
 
     /// How the node searches for damage.

@@ -49,6 +49,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         scrub: args.scrub(),
         recode_after: args.recode_after(),
         lost,
+        lifecycle_day: args.lifecycle_day(),
         clock_drift_ppm_max: args.clock_drift_ppm_max()?,
         ..StartOptions::default()
     };
@@ -61,6 +62,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     let settings = front::Settings {
         region: args.region.clone(),
+        lifecycle_day: args.lifecycle_day(),
         open_admin: args.listen.is_loopback(),
         root_key: Some(directory.root_key.clone()),
     };

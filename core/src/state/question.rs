@@ -4,7 +4,7 @@ use super::attributes::{Attributes, DocumentKind, VersionName};
 use super::cluster::PlacementRow;
 use super::command::{Body, BucketName, ETag, Expiry, KeyValue, Md5, Metadata, ObjectName, Refusal};
 use super::objects::rows::{BucketRow, QueuePlace};
-use super::rules::Calendar;
+use super::rules::{Calendar, LifecycleRule};
 use crate::topology::Topology;
 use crate::types::{DriveId, LogIndex, TenantId, VersionId, WallTime};
 use alloc::boxed::Box;
@@ -66,8 +66,8 @@ pub enum QueryAnswer {
     Key(Option<KeyValue>),
     /// In key order; `more` when a limit cut the answer.
     Keys { keys: Vec<(Bytes, KeyValue)>, more: bool },
-    /// The bucket, and each document that was asked for.
-    Bucket { row: BucketRow, documents: Vec<Option<String>> },
+    /// The bucket, each document that was asked for, and its lifecycle rules.
+    Bucket { row: BucketRow, documents: Vec<Option<String>>, rules: Vec<LifecycleRule> },
     /// Name and row of each.
     Buckets(Vec<(String, BucketRow)>),
     /// The object.

@@ -40,6 +40,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use metrics::Metrics;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// How the doors behave.
@@ -49,13 +50,16 @@ pub struct Settings {
     pub region: String,
     /// Whether `/kv`, `/status`, sessions and metrics need no bearer token: true only for a listener on loopback.
     pub open_admin: bool,
+    /// How long a day of lifecycle rules is, as the node has it.
+    pub lifecycle_day: Duration,
     /// Seals the secrets of users. Without it there is only the first user.
     pub root_key: Option<RootKey>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { region: "us-east-1".to_owned(), open_admin: false, root_key: None }
+        let lifecycle_day = Duration::from_secs(24 * 3600);
+        Settings { region: "us-east-1".to_owned(), open_admin: false, lifecycle_day, root_key: None }
     }
 }
 
@@ -111,7 +115,7 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings, clus
         .route("/-/keys/{id}", delete(users::delete_key))
         .route("/-/transfer-leader", post(cluster::transfer_leader))
         .layer(middleware::from_fn_with_state(guard.clone(), admin::check));
-    let s3 = S3Door::new(client, users, settings.region);
+    let s3 = S3Door::new(client, users, settings.region, settings.lifecycle_day);
     // These could be names of buckets, and whoever asks for such a bucket hears of S3 that it cannot be.
     let own = |handler: MethodRouter<Doors>| {
         let guarded = handler.route_layer(middleware::from_fn_with_state(guard.clone(), admin::check));

@@ -64,6 +64,10 @@ pub struct StartOptions {
     pub lost: Vec<DriveId>,
     /// How the node searches its drives for damage.
     pub scrub: ScrubPace,
+    /// How long a day of lifecycle rules is.
+    pub lifecycle_day: Duration,
+    /// See [`Config::sweep_interval`].
+    pub sweep_interval: Duration,
     /// How far the clocks of the cluster's nodes drift at most, in millionths; with it leaders answer reads by lease.
     pub clock_drift_ppm_max: Option<u32>,
     /// How the node speaks with others. Without it the node is alone.
@@ -79,6 +83,8 @@ impl Default for StartOptions {
             recode_after: Duration::from_secs(600),
             lost: Vec::new(),
             scrub: ScrubPace { interval: None, bytes_per_second: 8 << 20 },
+            lifecycle_day: Duration::from_secs(24 * 3600),
+            sweep_interval: Duration::from_secs(5),
             clock_drift_ppm_max: None,
             network: None,
         }
@@ -221,7 +227,7 @@ fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
         checkpoint_bytes: 12 << 20,
         checkpoint_interval: Duration::from_secs(30),
         prepare_ttl: Duration::from_secs(3600),
-        sweep_interval: Duration::from_secs(5),
+        sweep_interval: options.sweep_interval,
         forward_patience: Duration::from_secs(5),
         peer_timeout: Duration::from_secs(5),
         peer_bytes_max: 128 << 20,

@@ -122,6 +122,7 @@ pub(crate) fn grows(operation: &Operation) -> bool {
             | ObjectOperation::Relocate { .. }
             | ObjectOperation::Recode { .. }
             | ObjectOperation::ResolveOn { .. }
+            | ObjectOperation::Expire { .. }
             | ObjectOperation::ReclaimedAt { .. } => false,
         },
         // The cluster is a few rows, and must be changed most of all when drives are full.

@@ -12,7 +12,7 @@ use crate::client::{Client, ClientError};
 use crate::users::{User, Users, UsersError, shown};
 use anvil_core::access::policy::{Asked, Policy, Who};
 use anvil_core::access::{self, Fallback};
-use anvil_core::state::{Acl, BucketRow, DocumentKind, Permission, Query, QueryAnswer, Refusal};
+use anvil_core::state::{Acl, BucketRow, DocumentKind, LifecycleRule, Permission, Query, QueryAnswer, Refusal};
 use anvil_core::types::GroupId;
 use http::HeaderMap;
 use s3s::access::{S3Access, S3AccessContext};
@@ -64,6 +64,7 @@ pub(super) struct Access {
 pub(super) struct Guarded {
     pub(super) row: Arc<BucketRow>,
     pub(super) policy: Option<Policy>,
+    pub(super) rules: Arc<[LifecycleRule]>,
 }
 
 /// 403.
@@ -87,7 +88,7 @@ impl S3Access for Access {
             }
             None => None,
         };
-        let mut caller = Caller { user, bucket: None };
+        let mut caller = Caller { user, ..Caller::default() };
         let operation = cx.s3_op().name();
         let (bucket, key) = match cx.s3_path() {
             s3s::path::S3Path::Root => (None, None),
@@ -98,6 +99,7 @@ impl S3Access for Access {
             Some(bucket) if operation != "CreateBucket" => {
                 let guarded = self.guarded(&bucket).await?;
                 caller.bucket = Some(Arc::clone(&guarded.row));
+                caller.rules = Arc::clone(&guarded.rules);
                 expect_owner(cx.headers(), "x-amz-expected-bucket-owner", &guarded.row)?;
                 let context = rights::context(cx.headers(), cx.uri(), caller.user.as_deref());
                 for right in rights::of(operation, cx.headers(), cx.uri()) {
@@ -119,7 +121,7 @@ impl Access {
     pub(super) async fn guarded(&self, bucket: &str) -> S3Result<Guarded> {
         let query = Query::Bucket { bucket: names::bucket(bucket.to_owned()), documents: vec![DocumentKind::Policy] };
         let answer = self.client.query(GroupId::REGION, query).await.map_err(from_client)?;
-        let QueryAnswer::Bucket { row, mut documents } = answer else {
+        let QueryAnswer::Bucket { row, mut documents, rules } = answer else {
             return Err(super::buckets::unexpected("a bucket"));
         };
         let policy = match documents.pop().flatten() {
@@ -127,7 +129,7 @@ impl Access {
             Some(text) => Some(policy_text::parse(&text, bucket)?),
             None => None,
         };
-        Ok(Guarded { row: Arc::new(row), policy })
+        Ok(Guarded { row: Arc::new(row), policy, rules: rules.into() })
     }
 
     /// S3-7
@@ -197,7 +199,7 @@ impl Access {
         };
         let guarded = self.guarded(&bucket).await?;
         expect_owner(cx.headers(), "x-amz-source-expected-bucket-owner", &guarded.row)?;
-        let caller = Caller { user: caller.user.clone(), bucket: Some(Arc::clone(&guarded.row)) };
+        let caller = Caller { user: caller.user.clone(), bucket: Some(Arc::clone(&guarded.row)), ..Caller::default() };
         let mut context = rights::context(cx.headers(), &http::Uri::from_static("/"), caller.user.as_deref());
         let action = if version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
         if let Some(version) = version_id {

@@ -1,7 +1,7 @@
 //! Who asks, and what is known of the bucket that is asked about: found once, before the operation, and read by it.
 
 use crate::users::User;
-use anvil_core::state::BucketRow;
+use anvil_core::state::{BucketRow, LifecycleRule};
 use http::Extensions;
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ pub(super) struct Caller {
     pub(super) user: Option<Arc<User>>,
     /// The bucket of the request, if there is one.
     pub(super) bucket: Option<Arc<BucketRow>>,
+    /// The lifecycle rules of that bucket.
+    pub(super) rules: Arc<[LifecycleRule]>,
 }
 
 impl Caller {

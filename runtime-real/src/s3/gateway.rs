@@ -9,6 +9,7 @@ use crate::users::Users;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Bodies that may be taken in at once; each buffers up to a stripe besides those in flight.
@@ -24,15 +25,17 @@ pub(super) struct Gateway {
     pub(super) access: Access,
     /// Our region.
     pub(super) region: String,
+    /// How long a day of lifecycle rules is.
+    pub(super) day: Duration,
     /// Room for bodies on their way in.
     pub(super) bodies: Arc<Semaphore>,
 }
 
 impl Gateway {
     /// A gateway to `client`'s node.
-    pub(super) fn new(client: Client, users: Users, region: String) -> Gateway {
+    pub(super) fn new(client: Client, users: Users, region: String, day: Duration) -> Gateway {
         let access = Access { client: client.clone(), users: users.clone() };
-        Gateway { client, users, access, region, bodies: Arc::new(Semaphore::new(BODIES_MAX)) }
+        Gateway { client, users, access, region, day, bodies: Arc::new(Semaphore::new(BODIES_MAX)) }
     }
 }
 

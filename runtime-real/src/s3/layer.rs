@@ -33,6 +33,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Largest XML document of a request, in bytes. DeleteObjects with 1,000 long keys stays below it.
 const DOCUMENT_MAX: usize = 8 << 20;
@@ -65,9 +66,9 @@ impl std::fmt::Debug for S3Door {
 }
 
 impl S3Door {
-    /// A door to the node of `client`, for its users.
-    pub fn new(client: Client, users: Users, region: String) -> S3Door {
-        let gateway = Gateway::new(client.clone(), users.clone(), region.clone());
+    /// A door to the node of `client`, for its users. `day` is that of lifecycle rules.
+    pub fn new(client: Client, users: Users, region: String, day: Duration) -> S3Door {
+        let gateway = Gateway::new(client.clone(), users.clone(), region.clone(), day);
         let access = gateway.access.clone();
         let mut builder = S3ServiceBuilder::new(gateway);
         builder.set_auth(Authority(users));

@@ -1,14 +1,22 @@
-//! Lifecycle configurations: read and checked as AWS does it.
+//! Lifecycle configurations: read and checked as AWS does it, and handed to the core in its own words.
 //!
 //! Source: AWS, PutBucketLifecycleConfiguration and "Lifecycle configuration elements".
 
 use super::error::coded;
+use super::names;
+use anvil_core::state::rules::expires;
+use anvil_core::state::{Attributes, Expiration, LifecycleFilter, NoncurrentExpiration};
+use anvil_core::types::WallTime;
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Rules of one configuration.
 const RULES_MAX: usize = 1000;
+/// What stays as it is in an encoded name (RFC 3986, section 2.3).
+const UNRESERVED: &AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Characters of the name of a rule.
 const ID_MAX: usize = 255;
 
@@ -36,6 +44,84 @@ pub(super) fn check(configuration: &mut BucketLifecycleConfiguration) -> S3Resul
         }
     }
     Ok(())
+}
+
+/// The rules of a configuration that was checked.
+///
+/// # Errors
+/// `InvalidArgument` when a number is out of its range.
+pub(super) fn rules(configuration: &BucketLifecycleConfiguration) -> S3Result<Vec<anvil_core::state::LifecycleRule>> {
+    configuration.rules.iter().map(rule).collect()
+}
+
+fn rule(rule: &LifecycleRule) -> S3Result<anvil_core::state::LifecycleRule> {
+    let expiration = rule.expiration.as_ref().map(expiration).transpose()?.flatten();
+    let noncurrent = match &rule.noncurrent_version_expiration {
+        Some(said) => Some(NoncurrentExpiration {
+            days: number(said.noncurrent_days)?,
+            keep: said.newer_noncurrent_versions.map_or(Ok(0), |count| number(Some(count)))?,
+        }),
+        None => None,
+    };
+    let abort = rule.abort_incomplete_multipart_upload.as_ref();
+    Ok(anvil_core::state::LifecycleRule {
+        id: rule.id.clone().unwrap_or_default(),
+        enabled: rule.status.as_str() == "Enabled",
+        filter: filter(rule)?,
+        expiration,
+        noncurrent,
+        abort_days: abort.map(|abort| number(abort.days_after_initiation)).transpose()?,
+    })
+}
+
+fn expiration(said: &LifecycleExpiration) -> S3Result<Option<Expiration>> {
+    if let Some(date) = &said.date {
+        let seconds = time::OffsetDateTime::from(date.clone()).unix_timestamp();
+        let seconds = u64::try_from(seconds).map_err(|_| invalid("'Date' must not be before 1970"))?;
+        return Ok(Some(Expiration::Date(WallTime(seconds.saturating_mul(1000)))));
+    }
+    if said.days.is_some() {
+        return Ok(Some(Expiration::Days(number(said.days)?)));
+    }
+    Ok(said.expired_object_delete_marker.unwrap_or(false).then_some(Expiration::Marker))
+}
+
+fn filter(rule: &LifecycleRule) -> S3Result<LifecycleFilter> {
+    let mut wanted = LifecycleFilter { prefix: rule.prefix.clone().unwrap_or_default(), ..LifecycleFilter::default() };
+    let Some(said) = &rule.filter else { return Ok(wanted) };
+    let and = said.and.as_ref();
+    let prefix = said.prefix.as_ref().or(and.and_then(|and| and.prefix.as_ref()));
+    wanted.prefix = prefix.cloned().unwrap_or_default();
+    let tags = said.tag.iter().chain(and.and_then(|and| and.tags.as_ref()).into_iter().flatten());
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    wanted.tags = tags.map(|tag| (text(&tag.key), text(&tag.value))).collect::<BTreeMap<String, String>>();
+    let larger = said.object_size_greater_than.or(and.and_then(|and| and.object_size_greater_than));
+    let smaller = said.object_size_less_than.or(and.and_then(|and| and.object_size_less_than));
+    let bytes = |size: i64| u64::try_from(size).map_err(|_| invalid("An object size must not be negative"));
+    wanted.larger_than = larger.map(bytes).transpose()?;
+    wanted.smaller_than = smaller.map(bytes).transpose()?;
+    Ok(wanted)
+}
+
+fn number(said: Option<i32>) -> S3Result<u32> {
+    said.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| invalid("A number is out of its range"))
+}
+
+/// The header `x-amz-expiration` of the newest version of an object, when a rule lets it expire.
+pub(super) fn expiration_header(
+    rules: &[anvil_core::state::LifecycleRule],
+    day: Duration,
+    key: &str,
+    size: u64,
+    attributes: &Attributes,
+    modified: WallTime,
+) -> Option<String> {
+    let day = u64::try_from(day.as_millis()).unwrap_or(u64::MAX);
+    let (at, id) = expires(rules, key, size, &attributes.tags, modified, day)?;
+    let mut date = Vec::new();
+    names::timestamp(at).format(TimestampFormat::HttpDate, &mut date).ok()?;
+    let date = String::from_utf8(date).ok()?;
+    Some(format!("expiry-date=\"{date}\", rule-id=\"{}\"", utf8_percent_encode(id, UNRESERVED)))
 }
 
 fn check_rule(rule: &LifecycleRule) -> S3Result<()> {

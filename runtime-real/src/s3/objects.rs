@@ -10,17 +10,17 @@ use super::gateway::{Gateway, Outcome};
 use super::intake::Intake;
 use super::listing::{count, size};
 use super::policy::BODY_SIZE_MAX;
-use super::{locks, names, outflow, wishes};
+use super::{lifecycle, locks, names, outflow, wishes};
 use anvil_core::node::Target;
-use anvil_core::state::{Answer, Attributes, ETag, Metadata, Object, Query, QueryAnswer, VersionName};
+use anvil_core::state::{Answer, Attributes, ETag, LifecycleRule, Metadata, Object, Query, QueryAnswer, VersionName};
 use anvil_core::stripe::INLINE_MAX;
-use anvil_core::types::GroupId;
+use anvil_core::types::{GroupId, WallTime};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use s3s::dto::{self, *};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::SemaphorePermit;
 
 /// How long a body waits for room before the client is told to slow down.
@@ -87,6 +87,13 @@ impl Gateway {
         Ok(object)
     }
 
+    /// `x-amz-expiration` of the newest version; other versions have none.
+    fn expiration(&self, rules: &[LifecycleRule], key: &str, is_newest: bool, object: &Object) -> Option<String> {
+        let Object { size, attributes, modified, .. } = object;
+        let said = lifecycle::expiration_header(rules, self.day, key, *size, attributes, *modified);
+        said.filter(|_| is_newest)
+    }
+
     pub(super) async fn object_put(&self, mut req: S3Request<PutObjectInput>) -> Outcome<PutObjectOutput> {
         let length = body_length(&req, req.input.content_length)?;
         let claims = Claims::from_headers(&req.headers)?;
@@ -94,6 +101,7 @@ impl Gateway {
         let mut attributes = wishes::attributes(&req.headers)?;
         attributes.acl = self.new_object_acl(&req.headers, &Caller::of(&req.extensions)).await?;
         let condition = conditions::of_headers(&req.headers)?;
+        let rules = Caller::of(&req.extensions).rules;
         let object = names::object(req.input.bucket, req.input.key)?;
         let _room = self.room().await?;
         if length > INLINE_MAX as u64 {
@@ -108,6 +116,9 @@ impl Gateway {
         let etag = names::single(held.digests.md5);
         let metadata = Metadata { checksums, ..metadata };
         let fields = ChecksumFields::of(&metadata.checksums);
+        // The decision does not say its time; this node's clock is near enough for a day.
+        let now = WallTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() * 1000));
+        let expiration = lifecycle::expiration_header(&rules, self.day, &object.key, length, &attributes, now);
         let target = Target::Object { object, etag, metadata, attributes: Box::new(attributes), condition };
         let (etag, version_id) = decided(held.decide(target).await.map_err(from_client)?)?;
         Ok(S3Response::new(PutObjectOutput {
@@ -118,6 +129,7 @@ impl Gateway {
             checksum_sha256: fields.sha256,
             checksum_type: fields.kind,
             e_tag: Some(names::etag_dto(etag)),
+            expiration,
             server_side_encryption: Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256)),
             version_id,
             ..Default::default()
@@ -125,7 +137,9 @@ impl Gateway {
     }
 
     pub(super) async fn object_get(&self, req: S3Request<GetObjectInput>) -> Outcome<GetObjectOutput> {
-        let S3Request { input, headers, .. } = req;
+        let S3Request { input, headers, extensions, .. } = req;
+        let rules = Caller::of(&extensions).rules;
+        let key = input.key.clone();
         let version = names::version(input.version_id.as_deref())?;
         let open = self.client.open(names::object(input.bucket, input.key)?, version).await.map_err(from_client)?;
         let conditions = ReadConditions {
@@ -143,7 +157,9 @@ impl Gateway {
         let body = outflow::body(open.read(slice.range.clone()), length).await?;
         let metadata = object.metadata.clone();
         let lock = LockFields::of(&object.attributes);
+        let expiration = self.expiration(&rules, &key, version.is_none(), object);
         Ok(S3Response::new(GetObjectOutput {
+            expiration,
             object_lock_legal_hold_status: lock.hold,
             object_lock_mode: lock.mode,
             object_lock_retain_until_date: lock.until,
@@ -176,7 +192,9 @@ impl Gateway {
     }
 
     pub(super) async fn object_head(&self, req: S3Request<HeadObjectInput>) -> Outcome<HeadObjectOutput> {
-        let S3Request { input, headers, .. } = req;
+        let S3Request { input, headers, extensions, .. } = req;
+        let rules = Caller::of(&extensions).rules;
+        let (key, is_newest) = (input.key.clone(), input.version_id.is_none());
         let overrides = overrides(&input)?;
         let object = self.require_object(input.bucket, input.key, input.version_id.as_deref()).await?;
         let conditions = ReadConditions {
@@ -191,9 +209,11 @@ impl Gateway {
         let fields = checksum_fields(&object, with_checksums);
         let content_range = slice.content_range(object.size);
         let status = content_range.as_ref().map(|_| StatusCode::PARTIAL_CONTENT);
+        let expiration = self.expiration(&rules, &key, is_newest, &object);
         let metadata = object.metadata;
         let lock = LockFields::of(&object.attributes);
         let output = HeadObjectOutput {
+            expiration,
             object_lock_legal_hold_status: lock.hold,
             object_lock_mode: lock.mode,
             object_lock_retain_until_date: lock.until,

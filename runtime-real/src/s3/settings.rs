@@ -51,7 +51,7 @@ impl Gateway {
     pub(super) async fn bucket_with(&self, name: String, kind: DocumentKind) -> S3Result<(BucketRow, Option<String>)> {
         let query = Query::Bucket { bucket: names::bucket(name), documents: vec![kind] };
         let answer = self.client.query(GroupId::REGION, query).await.map_err(from_client)?;
-        let QueryAnswer::Bucket { row, mut documents } = answer else {
+        let QueryAnswer::Bucket { row, mut documents, .. } = answer else {
             return Err(super::buckets::unexpected("a bucket"));
         };
         Ok((row, documents.pop().flatten()))
@@ -96,7 +96,9 @@ impl Gateway {
         let missing = || coded(S3ErrorCode::MalformedXML, "The XML you provided was not well-formed.");
         let mut configuration = input.lifecycle_configuration.ok_or_else(missing)?;
         lifecycle::check(&mut configuration)?;
-        self.keep(input.bucket, DocumentKind::Lifecycle, &configuration).await?;
+        let setting =
+            BucketSetting::Lifecycle { text: write(&configuration)?, rules: lifecycle::rules(&configuration)? };
+        self.configure(input.bucket, setting).await?;
         Ok(S3Response::new(PutBucketLifecycleConfigurationOutput::default()))
     }
 

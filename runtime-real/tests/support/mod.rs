@@ -67,18 +67,23 @@ pub struct RealNode {
 impl RealNode {
     /// Starts, or starts again, the node of `paths`.
     pub async fn start(paths: &[PathBuf]) -> RealNode {
+        RealNode::start_with(paths, StartOptions::default()).await
+    }
+
+    pub async fn start_with(paths: &[PathBuf], options: StartOptions) -> RealNode {
+        let lifecycle_day = options.lifecycle_day;
         let paths = paths.to_vec();
         let starting = tokio::task::spawn_blocking(move || {
             let directory = NodeDirectory::open(&paths, "node1", Some((ACCESS_KEY.into(), SECRET_KEY.into())))
                 .map(Arc::new)
                 .expect("the directories are ours");
             // Small files, so that a test fills several.
-            let options = StartOptions { extent_bytes: 16 << 20, log_segment_bytes: 4 << 20, ..Default::default() };
+            let options = StartOptions { extent_bytes: 16 << 20, log_segment_bytes: 4 << 20, ..options };
             let node = node::start(&directory, &options).expect("the node starts");
             (directory, node)
         });
         let (directory, node) = starting.await.expect("starting does not panic");
-        let settings = Settings { open_admin: true, ..Settings::default() };
+        let settings = Settings { open_admin: true, lifecycle_day, ..Settings::default() };
         let (address, stop) = open(node.client.clone(), settings).await;
         let mut tries = 0;
         while send(address, "GET", "/-/ready", &[], b"").await.status != 200 {

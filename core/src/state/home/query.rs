@@ -79,7 +79,10 @@ impl Reader<'_> {
             let held = if row.documents.contains(kind) { self.document(bucket, *kind)? } else { None };
             documents.push(held.map(|held| held.text));
         }
-        Ok(QueryAnswer::Bucket { row, documents })
+        let has_rules = row.documents.contains(&DocumentKind::Lifecycle);
+        let rules = if has_rules { self.lifecycle(bucket)? } else { None };
+        let rules = rules.map_or_else(Vec::new, |held| held.rules);
+        Ok(QueryAnswer::Bucket { row, documents, rules })
     }
 
     fn query_object(self, object: &ObjectName, version: Option<VersionName>) -> Result<QueryAnswer, RowsError> {

@@ -32,6 +32,22 @@ fn some_attributes() -> Attributes {
     }
 }
 
+fn a_rule() -> LifecycleRule {
+    LifecycleRule {
+        id: "r".to_string(),
+        enabled: true,
+        filter: LifecycleFilter {
+            prefix: "p".to_string(),
+            tags: texts(&[("t", "v")]),
+            larger_than: Some(1),
+            smaller_than: Some(300),
+        },
+        expiration: Some(Expiration::Date(WallTime(1000))),
+        noncurrent: Some(NoncurrentExpiration { days: 3, keep: 4 }),
+        abort_days: Some(5),
+    }
+}
+
 fn configure(setting: BucketSetting) -> Operation {
     Operation::Object(ObjectOperation::ConfigureBucket { bucket: bucket("bkt"), setting })
 }
@@ -103,6 +119,19 @@ fn commands() {
         amend(Amendment::Retention { retention: None, bypass: true }),
         amend(Amendment::LegalHold(true)),
         amend(Amendment::Acl(an_acl())),
+        configure(BucketSetting::Lifecycle { text: "x".to_string(), rules: vec![a_rule()] }),
+        Operation::Object(ObjectOperation::Expire {
+            object: object("a"),
+            what: Expiry::Version { decided: LogIndex(300), version: VersionId(5), covered_by: Some(LogIndex(301)) },
+            marker: VersionId(6),
+            day: 86_400_000,
+        }),
+        Operation::Object(ObjectOperation::Expire {
+            object: object("a"),
+            what: Expiry::Upload { upload: VersionId(7) },
+            marker: VersionId(6),
+            day: 1,
+        }),
     ];
     let mut have = Vec::new();
     for (at, operation) in operations.into_iter().enumerate() {
@@ -133,6 +162,10 @@ fn rows_of_every_table() {
         ObjectOperation::ConfigureBucket {
             bucket: bucket("bkt"),
             setting: BucketSetting::Document { kind: DocumentKind::Cors, text: Some("c".to_string()) },
+        },
+        ObjectOperation::ConfigureBucket {
+            bucket: bucket("bkt"),
+            setting: BucketSetting::Lifecycle { text: "x".to_string(), rules: vec![a_rule()] },
         },
     ] {
         assert!(!matches!(replica.object(2000, operation), Answer::Refused(_)));

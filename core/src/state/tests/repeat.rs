@@ -202,7 +202,7 @@ fn buckets_of_one_name_prefix_and_of_tenants_are_apart() {
     for name in [bucket("bkt-x"), other.clone()] {
         assert_eq!(
             replica.query(&Query::Bucket { bucket: name.clone(), documents: vec![] }),
-            QueryAnswer::Bucket { row: BucketRow::new(WallTime(7)), documents: vec![] }
+            QueryAnswer::Bucket { row: BucketRow::new(WallTime(7)), documents: vec![], rules: vec![] }
         );
         assert_eq!(replica.object(8, ObjectOperation::DeleteBucket { bucket: name }), DONE, "it is empty");
     }
