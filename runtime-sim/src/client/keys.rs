@@ -278,6 +278,8 @@ impl KeyClient {
             | QueryAnswer::Reclaimable(_)
             | QueryAnswer::Topology { .. }
             | QueryAnswer::Bodies { .. }
+            | QueryAnswer::RulesSet(_)
+            | QueryAnswer::Expirable { .. }
             | QueryAnswer::Body(_)
             | QueryAnswer::Refused(_)) => {
                 desk.complain("answers fit their questions", format!("a get was answered {other:?}"))
