@@ -44,7 +44,8 @@ impl Door<'_> {
     async fn content(&self, bucket: &str) -> Vec<String> {
         let list = self.send(self.request("GET", bucket).query("versions", "")).await.text().to_string();
         let keys = |element: &str, sign: &str| {
-            let parts = list.split(&format!("<{element}>")).skip(1);
+            let begin = format!("<{element}>");
+            let parts = list.split(&begin).skip(1);
             let key =
                 |part: &str| part.split("<Key>").nth(1).and_then(|rest| rest.split('<').next().map(str::to_owned));
             parts.filter_map(key).map(|key| format!("{key}{sign}")).collect::<Vec<String>>()

@@ -127,6 +127,8 @@ impl ModelNode {
                 QueryAnswer::Refused(refusal) => Reply::Refused(refusal),
                 QueryAnswer::Key(_)
                 | QueryAnswer::Keys { .. }
+                | QueryAnswer::RulesSet(_)
+                | QueryAnswer::Expirable { .. }
                 | QueryAnswer::Bucket { .. }
                 | QueryAnswer::Buckets(_)
                 | QueryAnswer::Listing(_)
