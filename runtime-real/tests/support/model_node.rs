@@ -3,6 +3,7 @@
 use anvil::client::{Client, Inbound};
 use anvil::node::Inbox;
 use anvil_core::node::{Moved, Reply, Request, Status, Target, Unavailable};
+use anvil_core::planted::Planted;
 use anvil_core::rows::MemoryRows;
 use anvil_core::state::{
     self, Answer, Body, Command, Object, ObjectOperation, Operation, Place, Query, QueryAnswer, SessionStamp,
@@ -199,7 +200,8 @@ impl ModelNode {
         let command = Command { time, session, operation };
         let position = LogPosition { index: LogIndex(self.index), term: Term(1) };
         let entry = Entry { position, payload: Payload::Command(command.encode()) };
-        let answers = state::apply(GroupId::REGION, &[entry], &mut self.rows).expect("a map in memory does not fail");
+        let answers = state::apply(GroupId::REGION, &[entry], Planted::default(), &mut self.rows)
+            .expect("a map in memory does not fail");
         answers.into_iter().next().expect("a command has an answer").1
     }
 }
