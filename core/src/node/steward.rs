@@ -80,7 +80,7 @@ impl Node {
         }
         for drive in self.config.lost.clone() {
             if self.topology.home_of(drive) == Some(node) && !self.stores.contains_key(&drive) {
-                self.propose_cluster(ClusterOperation::RemoveDrive { drive }, out);
+                self.propose_cluster(ClusterOperation::RemoveDrive { drive, force: true }, out);
             }
         }
     }

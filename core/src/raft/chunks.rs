@@ -1,7 +1,7 @@
 //! A snapshot on its way, in pieces: how far the leader has sent it, and how much of it a follower has.
 //!
-//! A few pieces are on their way at a time. A follower takes what follows on what it has and says how much that is; the
-//! leader goes on from there, and after a silence from where the follower last said that it stands (go-back-N). So lost,
+//! A few pieces are on their way at a time, and may overtake each other. A follower keeps the few that come early and says how much it
+//! has without a gap; the leader goes on from there, and after a silence from where the follower last said that it stands (go-back-N). So lost,
 //! doubled and overtaken pieces need nothing more, and a follower that has the beginning from an earlier leader is sent
 //! only the rest.
 //!
@@ -9,9 +9,16 @@
 
 use super::message::SnapshotChunk;
 use crate::types::{LogPosition, Membership, Snapshot, Term, Time};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
+
+/// How often a follower may forget what it had, as it does when it restarts.
+const LAPSES_MAX: u32 = 2;
+
+/// Pieces that a follower keeps though something before them is missing. A leader has fewer on their way.
+const EARLY_MAX: usize = 4;
 
 /// A leader's side.
 #[derive(Debug)]
@@ -25,22 +32,26 @@ pub(super) struct Sending {
     sent: u64,
     /// When the follower last had more than before, or was last sent again what it lacked.
     moved: Time,
-    /// When the follower last answered.
-    heard: Time,
+    /// The most that it had since it last forgot what it had.
+    high: u64,
+    /// When it last had more than ever since then, or was at work with all of it.
+    gained: Time,
+    /// How often it forgot.
+    lapses: u32,
 }
 
 impl Sending {
     pub(super) fn new(snapshot: Snapshot, now: Time) -> Sending {
-        Sending { snapshot, received: 0, said: 0, sent: 0, moved: now, heard: now }
+        Sending { snapshot, received: 0, said: 0, sent: 0, moved: now, high: 0, gained: now, lapses: 0 }
     }
 
     pub(super) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
-    /// Whether the follower has not answered for so long.
+    /// Whether the follower has come no further for so long, or begins again and again: it may be unable to install this one.
     pub(super) fn is_given_up(&self, now: Time, patience: Duration) -> bool {
-        now >= self.heard.after(patience)
+        now >= self.gained.after(patience) || self.lapses > LAPSES_MAX
     }
 
     /// The follower has `bytes` of the snapshot at `position`.
@@ -48,7 +59,10 @@ impl Sending {
         if position != self.snapshot.position || bytes > self.size() {
             return;
         }
-        (self.heard, self.said) = (now, bytes);
+        self.said = bytes;
+        if bytes > self.high || bytes == self.size() {
+            (self.high, self.gained) = (bytes, now);
+        }
         if bytes > self.received {
             (self.received, self.moved) = (bytes, now);
             self.sent = self.sent.max(bytes);
@@ -59,6 +73,10 @@ impl Sending {
     pub(super) fn go_back(&mut self, now: Time, patience: Duration) -> bool {
         let is_due = now >= self.moved.after(patience);
         if is_due {
+            if self.said < self.high {
+                self.lapses += 1;
+                self.high = self.said;
+            }
             (self.received, self.sent, self.moved) = (self.said, self.said, now);
         }
         is_due
@@ -103,13 +121,19 @@ pub(super) struct Receiving {
     /// The term of the last piece.
     term: Term,
     rows: Vec<u8>,
+    /// Pieces that came before their turn, by their offsets.
+    early: BTreeMap<u64, Bytes>,
 }
 
 impl Receiving {
     /// Begins with a piece of a snapshot of which there is nothing yet.
     pub(super) fn new(chunk: &SnapshotChunk, term: Term) -> Receiving {
         let (position, membership, size) = (chunk.position, chunk.membership.clone(), chunk.size);
-        Receiving { position, membership, size, term, rows: Vec::new() }
+        Receiving { position, membership, size, term, rows: Vec::new(), early: BTreeMap::new() }
+    }
+
+    pub(super) fn position(&self) -> LogPosition {
+        self.position
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -129,10 +153,18 @@ impl Receiving {
     /// Takes what follows on what is there. The whole snapshot, if that was the rest of it.
     pub(super) fn take(&mut self, chunk: &SnapshotChunk, term: Term) -> Option<Snapshot> {
         self.term = term;
+        if self.early.len() < EARLY_MAX || chunk.offset <= self.bytes() {
+            self.early.insert(chunk.offset, chunk.rows.clone());
+        }
         // RAFT-24
-        let known = self.bytes().checked_sub(chunk.offset)?;
-        let news = usize::try_from(known).ok().and_then(|known| chunk.rows.get(known..)).unwrap_or_default();
-        self.rows.extend_from_slice(news);
+        while let Some((offset, rows)) = self.early.pop_first() {
+            let Some(known) = self.bytes().checked_sub(offset) else {
+                self.early.insert(offset, rows);
+                break;
+            };
+            let news = usize::try_from(known).ok().and_then(|known| rows.get(known..)).unwrap_or_default();
+            self.rows.extend_from_slice(news);
+        }
         (self.bytes() == self.size).then(|| Snapshot {
             position: self.position,
             membership: self.membership.take(),

@@ -55,8 +55,8 @@ pub enum ForwardOutcome {
     Busy,
 }
 
-/// Bytes of a snapshot at most. Nobody holds that much in memory, so it is a lie.
-const SNAPSHOT_BYTES_MAX: u64 = 1 << 36;
+/// Bytes of a snapshot at most: more would not fit into the memory of a receiver that puts it together.
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 32;
 
 /// A piece of a snapshot. The snapshot is named by its position and its size: what replicas of one group have there is equal,
 /// so a follower goes on with the pieces of another leader.

@@ -361,6 +361,9 @@ impl Raft {
     /// Hands what is committed and durable to the state machine.
     fn deliver(&mut self, out: &mut Vec<Effect>) {
         let through = self.commit.min(self.durability.index);
+        if self.receiving.as_ref().is_some_and(|receiving| receiving.position().index <= self.commit) {
+            self.receiving = None;
+        }
         // RAFT-11: in order, once, durable, and not under a snapshot that is being installed.
         if self.installing.is_some() || through <= self.delivered {
             return;

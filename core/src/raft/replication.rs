@@ -16,7 +16,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// A follower that says nothing of its snapshot for this many election timeouts is probed again.
+/// A follower that comes no further with its snapshot for this many election timeouts is probed again, and one whose snapshot the log
+/// has left behind at once.
 const SNAPSHOT_PATIENCE: u32 = 8;
 
 impl Raft {
@@ -87,12 +88,13 @@ impl Raft {
     fn send_heartbeat(&mut self, to: NodeId, now: Time, out: &mut Vec<Effect>) {
         let (timeout, chunk_bytes) = (self.config.election_timeout, self.config.snapshot_chunk_bytes);
         let in_flight_max = self.config.appends_in_flight_max;
-        let term = self.hard_state.term;
+        let (term, base) = (self.hard_state.term, self.log.base().index);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.peers.get_mut(&to) else { return };
         match &mut progress.state {
             ProgressState::Snapshot { sending: Some(sending) }
-                if sending.is_given_up(now, timeout * SNAPSHOT_PATIENCE) =>
+                if sending.is_given_up(now, timeout * SNAPSHOT_PATIENCE)
+                    || sending.snapshot().position.index < base =>
             {
                 progress.become_probe();
             }

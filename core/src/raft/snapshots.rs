@@ -17,18 +17,19 @@ use super::{Raft, RoleState};
 use crate::types::{LogIndex, LogPosition, NodeId, Snapshot, Term, Time};
 use alloc::vec::Vec;
 
-/// Most bytes of payload after a snapshot that is on its way which are kept for its receiver.
+/// Most bytes of payload after a snapshot that is on its way which are kept for its receiver, or as many as it has itself.
 const HELD_BYTES_MAX: usize = 64 << 20;
 
 impl Raft {
     /// Sends those who wait for a snapshot the one that another follower is being sent, or asks for one.
     pub(super) fn provide_snapshot(&mut self, now: Time, out: &mut Vec<Effect>) {
         let RoleState::Leader(leader) = &self.role else { return };
-        let of_another = leader.peers.values().find_map(|progress| match &progress.state {
+        let of_others = leader.peers.values().filter_map(|progress| match &progress.state {
             ProgressState::Snapshot { sending: Some(sending) } => Some(sending.snapshot()),
             ProgressState::Snapshot { .. } | ProgressState::Probe | ProgressState::Replicate { .. } => None,
         });
-        match of_another.filter(|snapshot| self.log.term(snapshot.position.index).is_some()).cloned() {
+        let newest = of_others.max_by_key(|snapshot| snapshot.position.index);
+        match newest.filter(|snapshot| self.log.term(snapshot.position.index).is_some()).cloned() {
             Some(snapshot) => self.send_snapshot(&snapshot, now, out),
             None => self.take_snapshot(out),
         }
@@ -224,13 +225,14 @@ impl Raft {
     fn snapshot_on_its_way(&self) -> Option<LogIndex> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let sent = leader.peers.values().filter_map(|progress| match &progress.state {
-            ProgressState::Snapshot { sending: Some(sending) } => Some(sending.snapshot().position.index),
+            ProgressState::Snapshot { sending: Some(sending) } => Some(sending.snapshot()),
             ProgressState::Snapshot { .. } | ProgressState::Probe | ProgressState::Replicate { .. } => None,
         });
-        let held = |index: &LogIndex| {
-            let is_in_log = self.log.base().index <= *index;
-            is_in_log && self.log.payload_bytes(*index, self.log.last().index) <= HELD_BYTES_MAX
+        let is_held = |snapshot: &&Snapshot| {
+            let (index, size) = (snapshot.position.index, snapshot.rows.len());
+            let is_in_log = self.log.base().index <= index;
+            is_in_log && self.log.payload_bytes(index, self.log.last().index) <= HELD_BYTES_MAX.max(size)
         };
-        sent.filter(held).min()
+        sent.filter(is_held).map(|snapshot| snapshot.position.index).min()
     }
 }

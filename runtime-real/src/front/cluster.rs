@@ -206,7 +206,7 @@ async fn remove_node(doors: &Doors, request: Request<Body>) -> Result<Response, 
         }
     }
     if let Some(drive) = drive {
-        decide(&doors.client, ClusterOperation::RemoveDrive { drive }, &topology).await?;
+        decide(&doors.client, ClusterOperation::RemoveDrive { drive, force }, &topology).await?;
         tracing::info!("drive {drive} of node {name} was removed from the cluster");
         return Ok(document(StatusCode::OK, &json!({ "removed": name, "drive": drive.0 })));
     }
@@ -409,6 +409,7 @@ pub(super) fn from_refusal(why: ClusterRefusal) -> Response {
         ClusterRefusal::NoSuchDrive => (StatusCode::NOT_FOUND, "no_such_drive"),
         ClusterRefusal::FirstDrive => (StatusCode::CONFLICT, "first_drive"),
         ClusterRefusal::LastDrive => (StatusCode::CONFLICT, "last_drive"),
+        ClusterRefusal::NotLeaving => (StatusCode::CONFLICT, "not_draining"),
         ClusterRefusal::TokenUnknown => (StatusCode::NOT_FOUND, "no_such_token"),
         ClusterRefusal::TokenUsed => (StatusCode::CONFLICT, "token_used"),
         ClusterRefusal::TokenExpired => (StatusCode::CONFLICT, "token_expired"),

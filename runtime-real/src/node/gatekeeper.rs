@@ -55,6 +55,7 @@ fn refusal(error: &ClientError) -> Refusal {
             | ClusterRefusal::NoSuchDrive
             | ClusterRefusal::FirstDrive
             | ClusterRefusal::LastDrive
+            | ClusterRefusal::NotLeaving
             | ClusterRefusal::NotFounded => Refusal::TryAgain(why.to_string()),
         },
         ClientError::Refused(other) => Refusal::Malformed(format!("{other:?}")),

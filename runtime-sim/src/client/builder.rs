@@ -72,7 +72,7 @@ impl Builder {
             Step::Drain(node) => ClusterOperation::SetDraining { node: NodeId(node), draining: true },
             Step::Remove(node) => ClusterOperation::Remove { node: NodeId(node) },
             Step::DrainDrive(drive) => ClusterOperation::SetLeaving { drive, leaving: true },
-            Step::RemoveDrive(drive) => ClusterOperation::RemoveDrive { drive },
+            Step::RemoveDrive(drive) => ClusterOperation::RemoveDrive { drive, force: false },
             Step::Empty(node) | Step::EmptyDrive(node, _) => {
                 self.send(node, Request::Status, desk);
                 return;

@@ -26,8 +26,8 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use operation::ClusterRefusal::{
-    FirstDrive, Full, LastDrive, LastNode, NameTaken, NoSuchDrive, NoSuchNode, NotFounded, Stale, TokenExpired,
-    TokenUnknown, TokenUsed,
+    FirstDrive, Full, LastDrive, LastNode, NameTaken, NoSuchDrive, NoSuchNode, NotFounded, NotLeaving, Stale,
+    TokenExpired, TokenUnknown, TokenUsed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +98,7 @@ pub fn decide(rows: &mut ClusterRows, operation: &ClusterOperation, moment: Mome
         ClusterOperation::Remove { node } => remove(rows, *node),
         ClusterOperation::AddDrives { node, drives } => add_drives(rows, *node, drives),
         ClusterOperation::SetLeaving { drive, leaving } => set_leaving(rows, *drive, *leaving),
-        ClusterOperation::RemoveDrive { drive } => remove_drive(rows, *drive),
+        ClusterOperation::RemoveDrive { drive, force } => remove_drive(rows, *drive, *force),
         ClusterOperation::SetPlacement { base, topology, profile, table } => {
             let epoch = rows.placement.as_ref().map_or(0, |placement| placement.epoch);
             // CLUSTER-2
@@ -173,7 +173,8 @@ fn join(
     let weights = info.drives.iter().map(|drive| drive.weight);
     let drives: Vec<DriveInfo> =
         (first_drive.0..).zip(weights).map(|(drive, weight)| DriveInfo { drive: DriveId(drive), weight }).collect();
-    rows.topology.next_drive += u32::try_from(drives.len()).expect("a node has at most DRIVES_MAX drives");
+    let count = u32::try_from(drives.len()).expect("a node has at most DRIVES_MAX drives");
+    rows.topology.next_drive = first_drive.0.checked_add(count).ok_or(refused(Full))?;
     rows.topology.nodes.insert(node, NodeInfo { drives, draining: false, ..info.clone() });
     rows.topology.epoch += 1;
     Ok(Answer::Joined { first_drive })
@@ -218,7 +219,9 @@ fn remove(rows: &mut ClusterRows, node: NodeId) -> Result<Answer, Refusal> {
 }
 
 fn set_leaving(rows: &mut ClusterRows, drive: DriveId, leaving: bool) -> Result<Answer, Refusal> {
-    check_may_leave(&rows.topology, drive, leaving)?;
+    if leaving {
+        check_may_leave(&rows.topology, drive)?;
+    }
     let leaves = &mut rows.topology.leaving;
     let is_new = if leaving { leaves.insert(drive) } else { leaves.remove(&drive) };
     rows.topology.epoch += u64::from(is_new);
@@ -226,23 +229,26 @@ fn set_leaving(rows: &mut ClusterRows, drive: DriveId, leaving: bool) -> Result<
 }
 
 /// `CLUSTER-5`
-fn remove_drive(rows: &mut ClusterRows, drive: DriveId) -> Result<Answer, Refusal> {
-    let node = check_may_leave(&rows.topology, drive, true)?;
-    let info = rows.topology.nodes.get_mut(&node).ok_or(refused(NoSuchNode))?;
-    if info.drives.first().is_some_and(|first| first.drive == drive) {
-        return Err(refused(FirstDrive));
+fn remove_drive(rows: &mut ClusterRows, drive: DriveId, force: bool) -> Result<Answer, Refusal> {
+    let node = check_may_leave(&rows.topology, drive)?;
+    if !force && !rows.topology.leaving.contains(&drive) {
+        return Err(refused(NotLeaving));
     }
+    let info = rows.topology.nodes.get_mut(&node).ok_or(refused(NoSuchNode))?;
     info.drives.retain(|known| known.drive != drive);
     rows.topology.leaving.remove(&drive);
     rows.topology.epoch += 1;
     Ok(Answer::Done)
 }
 
-/// The node that has the drive, if there is another drive for what is new.
-fn check_may_leave(topology: &Topology, drive: DriveId, leaving: bool) -> Result<NodeId, Refusal> {
+/// The node that has the drive, if it can do without and there is another drive for what is new.
+fn check_may_leave(topology: &Topology, drive: DriveId) -> Result<NodeId, Refusal> {
     let node = topology.home_of(drive).ok_or(refused(NoSuchDrive))?;
+    if topology.nodes[&node].drives.first().is_some_and(|first| first.drive == drive) {
+        return Err(refused(FirstDrive));
+    }
     let mut others = topology.serving().flat_map(|(_, info)| topology.serving_drives(info));
-    if leaving && !others.any(|known| known.drive != drive) {
+    if !others.any(|known| known.drive != drive) {
         return Err(refused(LastDrive));
     }
     Ok(node)

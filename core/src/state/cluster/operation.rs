@@ -30,10 +30,11 @@ pub enum ClusterOperation {
     /// A member has more drives, numbered by itself from the topology's next number on. Answer: `Done`, also when it is known to
     /// have them; `NoSuchNode`; `Stale` when a number has been given away.
     AddDrives { node: NodeId, drives: Vec<DriveInfo> },
-    /// Whether a drive is about to leave its node. Answer: `Done`; `NoSuchDrive`, `LastDrive`.
+    /// Whether a drive is about to leave its node. Answer: `Done`; `NoSuchDrive`, `FirstDrive`, `LastDrive`.
     SetLeaving { drive: DriveId, leaving: bool },
-    /// A drive leaves, whatever it holds. Answer: `Done`; `NoSuchDrive`, `FirstDrive`, `LastDrive`.
-    RemoveDrive { drive: DriveId },
+    /// A drive leaves, with `force` also one that nobody said was about to. Answer: `Done`; `NoSuchDrive`, `FirstDrive`, `LastDrive`,
+    /// `NotLeaving`.
+    RemoveDrive { drive: DriveId, force: bool },
 }
 
 /// Why the cluster was not changed.
@@ -63,6 +64,8 @@ pub enum ClusterRefusal {
     FirstDrive,
     /// The last drive that may get something new cannot leave.
     LastDrive,
+    /// The drive still gets new shards.
+    NotLeaving,
 }
 
 impl core::fmt::Display for ClusterRefusal {
@@ -79,6 +82,7 @@ impl core::fmt::Display for ClusterRefusal {
             ClusterRefusal::FirstDrive => {
                 "a node's first drive has its log and keys; it leaves with the node, so drain and remove the node instead"
             }
+            ClusterRefusal::NotLeaving => "the drive still gets new shards; drain it first, or force its removal if it is dead",
             ClusterRefusal::LastDrive => "this is the last drive that can hold anything; it cannot leave",
             ClusterRefusal::LastNode => "this is the last node that can hold anything; it cannot leave",
             ClusterRefusal::Stale => "the cluster has changed meanwhile",

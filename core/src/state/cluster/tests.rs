@@ -165,26 +165,28 @@ fn a_member_gets_drives_with_numbers_that_nobody_had() {
 fn a_drive_leaves_when_another_can_hold_what_is_new() {
     let mut rows = founded();
     let leaving = |drive, leaving| ClusterOperation::SetLeaving { drive: DriveId(drive), leaving };
-    let remove = |drive| ClusterOperation::RemoveDrive { drive: DriveId(drive) };
+    let remove = |drive, force| ClusterOperation::RemoveDrive { drive: DriveId(drive), force };
     assert_eq!(decide(&mut rows, &leaving(7, true), at(2)), Err(refused(NoSuchDrive)));
+    assert_eq!(decide(&mut rows, &remove(1, false), at(2)), Err(refused(NotLeaving)));
     assert_eq!(decide(&mut rows, &leaving(1, true), at(2)), Ok(Answer::Done));
     assert_eq!((rows.topology.epoch, rows.topology.leaving.len()), (2, 1));
-    // Again it changes nothing, and the other one has to stay.
+    // Again it changes nothing, and the first one, with the log, has to stay.
     assert_eq!(decide(&mut rows, &leaving(1, true), at(2)), Ok(Answer::Done));
     assert_eq!(rows.topology.epoch, 2);
-    assert_eq!(decide(&mut rows, &leaving(0, true), at(2)), Err(refused(LastDrive)));
-    assert_eq!(decide(&mut rows, &remove(0), at(2)), Err(refused(LastDrive)));
-    assert_eq!(decide(&mut rows, &remove(1), at(2)), Ok(Answer::Done));
-    assert_eq!(decide(&mut rows, &remove(1), at(2)), Err(refused(NoSuchDrive)));
+    assert_eq!(decide(&mut rows, &leaving(0, true), at(2)), Err(refused(FirstDrive)));
+    assert_eq!(decide(&mut rows, &remove(0, true), at(2)), Err(refused(FirstDrive)));
+    assert_eq!(decide(&mut rows, &remove(1, false), at(2)), Ok(Answer::Done));
+    assert_eq!(decide(&mut rows, &remove(1, true), at(2)), Err(refused(NoSuchDrive)));
     assert_eq!((rows.topology.epoch, rows.topology.leaving.len(), rows.topology.next_drive), (3, 0, 2));
-    // With a second node there is a place, but the first drive of a node has its log.
+    // A drive that is lost goes at once, and what nodes that drain have does not count as a place.
     assert_eq!(
-        decide(&mut rows, &join(9, 2, &info("two", 0, 1)), at(3)),
+        decide(&mut rows, &join(9, 2, &info("two", 0, 2)), at(3)),
         Ok(Answer::Joined { first_drive: DriveId(2) })
     );
-    assert_eq!(decide(&mut rows, &leaving(0, true), at(3)), Ok(Answer::Done));
-    assert_eq!(rows.topology.serving().count(), 1, "a node whose drives all leave gets nothing new");
-    assert_eq!(decide(&mut rows, &remove(0), at(3)), Err(refused(FirstDrive)));
-    assert_eq!(decide(&mut rows, &leaving(0, false), at(3)), Ok(Answer::Done));
-    assert_eq!(rows.topology.serving().count(), 2);
+    let drain = |node, draining| ClusterOperation::SetDraining { node: NodeId(node), draining };
+    assert_eq!(decide(&mut rows, &drain(1, true), at(3)), Ok(Answer::Done));
+    assert_eq!(decide(&mut rows, &leaving(3, true), at(3)), Ok(Answer::Done));
+    assert_eq!(rows.topology.serving().count(), 1);
+    assert_eq!(decide(&mut rows, &leaving(3, false), at(3)), Ok(Answer::Done));
+    assert_eq!(decide(&mut rows, &remove(3, true), at(3)), Ok(Answer::Done));
 }

@@ -46,6 +46,8 @@ pub(super) struct Format {
     pub(super) drives: u32,
     /// Their numbers.
     pub(super) numbers: Vec<DriveId>,
+    /// Whether these stood there. A build from before they were written may mean others.
+    pub(super) listed: bool,
 }
 
 /// The drive at a place of a node whose first one has the number `first`.
@@ -84,7 +86,15 @@ pub(super) fn read_format(path: &Path) -> Result<Option<Format>, DirectoryError>
         }
         None => consecutive(first, drives)?,
     };
-    Ok(Some(Format { owner, numbered: id.is_some(), place, drive: DriveId(drive), drives, numbers }))
+    Ok(Some(Format {
+        owner,
+        numbered: id.is_some(),
+        place,
+        drive: DriveId(drive),
+        drives,
+        numbers,
+        listed: lines.contains_key("numbers"),
+    }))
 }
 
 fn consecutive(first: u32, drives: u32) -> Result<Vec<DriveId>, DirectoryError> {

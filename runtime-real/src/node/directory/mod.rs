@@ -117,7 +117,10 @@ impl NodeDirectory {
         }
         // A drive that left keeps its place.
         let total = drives.keys().next_back().map_or(0, |last| last + 1);
+        // DIR-3: one that is lost stays listed until the cluster has let it go, or a start without the operator's word would forget it.
+        let had: Vec<DriveId> = scan.absent.iter().copied().collect();
         let in_order: Vec<DriveId> = drives.values().map(|(_, drive)| *drive).collect();
+        let all: Vec<DriveId> = in_order.iter().chain(&had).copied().collect();
         let numbers: BTreeMap<DriveId, PathBuf> = drives.values().map(|(path, drive)| (*drive, path.clone())).collect();
         let write = |place: u32, path: &PathBuf, drive, count, numbers: &[DriveId]| {
             write_format(path, &owner, place, drive, count, numbers)
@@ -132,11 +135,11 @@ impl NodeDirectory {
         }
         for (&place, (path, drive)) in &drives {
             let is_said = match scan.known.get(&place) {
-                Some((_, format)) => (format.drives, &format.numbers) == (total, &in_order) && scan.numbered,
-                None => place + 1 == total,
+                Some((_, format)) => (format.drives, &format.numbers) == (total, &all) && scan.numbered,
+                None => place + 1 == total && had.is_empty(),
             };
             if !is_said {
-                write(place, path, *drive, total, &in_order)?;
+                write(place, path, *drive, total, &all)?;
             }
         }
         joining::forget(&first)?;
@@ -178,10 +181,10 @@ impl NodeDirectory {
 /// the next ones that this node knows of, and the cluster is asked for them when the node runs. A number that the cluster has
 /// given to the node already, by a start that died, comes first.
 fn new_numbers(scan: &Scan, owner: &Owner) -> Result<Vec<DriveId>, DirectoryError> {
-    let own: Vec<DriveId> = scan.numbers().collect();
+    let had = scan.listed();
     // The rows may not know of a drive that the node has had: its number is never used again.
-    let had = scan.listed().into_iter().chain(scan.lost.iter().copied()).max();
-    let mut next = had.map_or(Ok(DriveId(owner.first)), |last| drive_at(last.0, 1))?;
+    let last = had.iter().chain(&scan.lost).max();
+    let mut next = last.map_or(Ok(DriveId(owner.first)), |last| drive_at(last.0, 1))?;
     let mut numbers = Vec::new();
     if scan.unused().is_empty() {
         return Ok(numbers);
@@ -189,7 +192,7 @@ fn new_numbers(scan: &Scan, owner: &Owner) -> Result<Vec<DriveId>, DirectoryErro
     if let Some(topology) = scan.topology()? {
         next = next.max(DriveId(topology.next_drive));
         let given = topology.nodes.get(&owner.node).map_or(&[][..], |info| &info.drives);
-        let is_left = |drive: &DriveId| !own.contains(drive) && !scan.lost.contains(drive);
+        let is_left = |drive: &DriveId| !had.contains(drive) && !scan.lost.contains(drive);
         numbers.extend(given.iter().map(|known| known.drive).filter(is_left));
     }
     while numbers.len() < scan.unused().len() {

@@ -44,6 +44,8 @@ pub(super) struct Scan {
     pub(super) drives_before: u32,
     /// Drives that the node is to do without.
     pub(super) lost: Vec<DriveId>,
+    /// Drives that are lost and of which the node does not know yet that they have left the cluster.
+    pub(super) absent: BTreeSet<DriveId>,
     unused: Vec<PathBuf>,
     pub(super) locks: Vec<File>,
 }
@@ -58,6 +60,7 @@ impl Scan {
             known: BTreeMap::new(),
             drives_before: 0,
             lost: given.lost.to_vec(),
+            absent: BTreeSet::new(),
             unused: Vec::new(),
             locks: Vec::new(),
         };
@@ -81,7 +84,8 @@ impl Scan {
                     scan.any_numbered |= format.numbered;
                     scan.drives_before = scan.drives_before.max(format.drives);
                     let (place, drive) = (format.place, format.drive);
-                    if scan.known.insert(place, (path.clone(), format)).is_some() {
+                    let is_double = scan.numbers().any(|known| known == drive);
+                    if is_double || scan.known.insert(place, (path.clone(), format)).is_some() {
                         return Err(DirectoryError::SameDrive { path: path.clone(), drive });
                     }
                 }
@@ -95,24 +99,36 @@ impl Scan {
         Ok(scan)
     }
 
-    /// DIR-3: without a drive only where the cluster has let it go, as far as this node knows, or its operator says so.
-    fn check_complete(&self) -> Result<(), DirectoryError> {
+    /// DIR-3: without a drive only where the cluster has let it go, as far as this node knows, or its operator says so. What is missing
+    /// and has not left stays in `absent`.
+    fn check_complete(&mut self) -> Result<(), DirectoryError> {
         let Some(owner) = &self.owner else { return Ok(()) };
         if !self.known.contains_key(&0) {
             return Err(DirectoryError::MissingFirst);
         }
-        let given = |drive: &DriveId| self.numbers().any(|known| known == *drive) || self.lost.contains(drive);
-        let missing: Vec<DriveId> = self.listed().into_iter().filter(|drive| !given(drive)).collect();
-        if missing.is_empty() {
+        let is_whole = (0..self.drives_before).all(|place| self.known.contains_key(&place));
+        let is_listed = self.known.values().any(|(_, format)| format.listed);
+        if is_whole && !is_listed && self.lost.is_empty() {
             return Ok(());
         }
-        // The rows may be older than the node: they know of no drive that was numbered since.
         let topology = self.topology()?.unwrap_or_default();
-        let has_left = |drive: &DriveId| drive.0 < topology.next_drive && topology.home_of(*drive) != Some(owner.node);
-        match missing.into_iter().find(|drive| !has_left(drive)) {
-            Some(drive) => Err(DirectoryError::MissingDrive { drive }),
-            None => Ok(()),
-        }
+        let own = topology.nodes.get(&owner.node).map_or(&[][..], |info| &info.drives);
+        let own = own.iter().map(|known| known.drive);
+        let expected: BTreeSet<DriveId> = self.listed().into_iter().chain(own.filter(|_| !is_whole)).collect();
+        self.lost.retain(|drive| expected.contains(drive));
+        // The rows may be older than the node: they know of no drive that was numbered since. A number that another node has was never
+        // this one's, so the missing place has another one.
+        let home = |drive: &DriveId| topology.home_of(*drive);
+        let has_left = |drive: &DriveId| drive.0 < topology.next_drive && home(drive).is_none();
+        let is_foreign = |drive: &DriveId| home(drive).is_some_and(|node| node != owner.node);
+        let is_known = |drive: &DriveId| self.numbers().any(|known| known == *drive);
+        let absent: BTreeSet<DriveId> = expected
+            .into_iter()
+            .filter(|drive| !is_known(drive) && !has_left(drive) && (is_listed || !is_foreign(drive)))
+            .collect();
+        let missing = absent.iter().find(|drive| !self.lost.contains(drive)).copied();
+        self.absent = absent;
+        missing.map_or(Ok(()), |drive| Err(DirectoryError::MissingDrive { drive }))
     }
 
     /// The drives that the node has, or had when the last of its formats was written.
