@@ -144,7 +144,7 @@ fn end_of(from: u64, days: u32) -> u64 {
     for _ in 0..days {
         end += DAY;
     }
-    while end % DAY != 0 {
+    while !end.is_multiple_of(DAY) {
         end += 1;
     }
     end
@@ -248,9 +248,9 @@ impl Model {
     fn everything_due(&self) -> BTreeSet<String> {
         let mut due = BTreeSet::new();
         for (key, held) in &self.keys {
-            for at in 0..held.len() {
+            for (at, one) in held.iter().enumerate() {
                 if self.is_due(*key, at) {
-                    due.insert(format!("{} {}", KEYS[*key], held[at].decided));
+                    due.insert(format!("{} {}", KEYS[*key], one.decided));
                 }
             }
         }
