@@ -84,8 +84,7 @@ impl Topology {
 
     /// Nodes that may get something new.
     pub fn serving(&self) -> impl Iterator<Item = (NodeId, &NodeInfo)> {
-        let serves = |info: &NodeInfo| !info.draining && self.serving_drives(info).next().is_some();
-        self.nodes.iter().filter(move |(_, info)| serves(info)).map(|(node, info)| (*node, info))
+        self.nodes.iter().filter(|(_, info)| !info.draining).map(|(node, info)| (*node, info))
     }
 
     /// Drives of a node that may get something new, if the node may.

@@ -249,6 +249,9 @@ fn a_node_does_without_a_drive_only_when_it_is_said_to_be_lost() {
         opened.drives.into_keys().map(|drive| drive.0).collect::<Vec<_>>()
     };
     assert_eq!(open(&without, &[DriveId(1)]), [0, 2]);
+    // A start without the word would forget the drive before the cluster knows that it is gone.
+    let error = NodeDirectory::open(&without, "node1", None).unwrap_err();
+    assert!(matches!(error, DirectoryError::MissingDrive { drive: DriveId(1) }), "{error}");
     // Another one takes its place, under a number of its own, and the place stays empty.
     let replaced = [drives.path(0), drives.path(7), drives.path(2)];
     assert_eq!(open(&replaced, &[DriveId(1)]), [0, 2, 3]);
