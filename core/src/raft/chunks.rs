@@ -73,9 +73,10 @@ impl Sending {
     pub(super) fn go_back(&mut self, now: Time, patience: Duration) -> bool {
         let is_due = now >= self.moved.after(patience);
         if is_due {
-            if self.said < self.high {
+            // Less than that, but not nothing, is only an answer that was overtaken.
+            if self.said == 0 && self.high > 0 {
                 self.lapses += 1;
-                self.high = self.said;
+                self.high = 0;
             }
             (self.received, self.sent, self.moved) = (self.said, self.said, now);
         }
