@@ -446,7 +446,7 @@ fn leases(plan: &mut Plan, chance: &mut Chance) {
         client.think_micros = 5 * MILLIS;
         client.patience_micros = if client.only_reads { 300 * MILLIS } else { 30 * MILLIS };
         // Writes of unknown outcome pile up on the one key, and make its history hard to judge.
-        client.operations = client.operations / 3;
+        client.operations /= 3;
     }
 }
 
