@@ -4,18 +4,11 @@ mod support;
 
 use anvil::node::StartOptions;
 use std::time::{Duration, Instant};
-use support::{Answer, RealNode, Signer};
+use support::{Answer, NS, RealNode, Signer, ok};
 
-const NS: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
 const DAY: Duration = Duration::from_secs(1);
 /// Days in which everything that is due has gone, also on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn ok(answer: impl Future<Output = Answer>) -> Answer {
-    let answer = answer.await;
-    assert!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
-    answer
-}
 
 struct Door<'n>(&'n RealNode);
 

@@ -3,23 +3,7 @@
 
 mod support;
 
-use support::{Answer, Doors, Signer, doors, send};
-
-const NS: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
-
-async fn ok(answer: impl Future<Output = Answer>) -> Answer {
-    let answer = answer.await;
-    assert!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
-    answer
-}
-
-fn refused(answer: &Answer, status: u16, code: &str) {
-    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text());
-}
-
-async fn bucket(doors: &Doors) {
-    ok(Signer::new("PUT", "/bucket").send(doors.address)).await;
-}
+use support::{Answer, Doors, NS, Signer, bucket, doors, ok, refused, send};
 
 async fn put(doors: &Doors, key: &str, body: &[u8]) {
     ok(Signer::new("PUT", &format!("/bucket/{key}")).body(body).send(doors.address)).await;

@@ -4,23 +4,7 @@ mod support;
 
 use anvil::front::Settings;
 use anvil_core::stripe::RootKey;
-use support::{Answer, Doors, Signer, doors, doors_with, send};
-
-const NS: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
-
-async fn ok(answer: impl Future<Output = Answer>) -> Answer {
-    let answer = answer.await;
-    assert!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
-    answer
-}
-
-fn refused(answer: &Answer, status: u16, code: &str) {
-    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text());
-}
-
-async fn bucket(doors: &Doors) {
-    ok(Signer::new("PUT", "/bucket").send(doors.address)).await;
-}
+use support::{Answer, Doors, NS, Signer, bucket, doors, doors_with, ok, refused, send};
 
 async fn versioning(doors: &Doors, status: &str) {
     let xml = format!("<VersioningConfiguration {NS}><Status>{status}</Status></VersioningConfiguration>");

@@ -211,7 +211,10 @@ fn drive_specs(topology: &Topology) -> Vec<DriveSpec> {
 pub(super) fn profile_for(topology: &Topology, alive: &dyn Fn(NodeId) -> bool) -> Result<Profile, Infeasible> {
     let mut serving = topology.serving();
     let (all, up) = match (serving.next(), serving.next()) {
-        (Some((_, info)), None) => (topology.serving_drives(info).count(), topology.serving_drives(info).count()),
+        (Some((_, info)), None) => {
+            let drives = topology.serving_drives(info).count();
+            (drives, drives)
+        }
         _ => (topology.serving().count(), topology.serving().filter(|(node, _)| alive(*node)).count()),
     };
     let whole = Profile::for_drives(all);

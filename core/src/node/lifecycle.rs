@@ -14,11 +14,10 @@ use super::Node;
 use super::clients::{Asker, Proposer};
 use super::event::Effect;
 use crate::state::{Answer, Calendar, Expiry, ExpiryPlace, ObjectName, ObjectOperation, Operation, Query, QueryAnswer};
-use crate::types::{GroupId, LogIndex, Time, VersionId};
+use crate::types::{GroupId, LogIndex, Time};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
-use rand_chacha::rand_core::Rng;
 
 /// Versions or uploads that one page looks at.
 const PAGE: usize = 256;
@@ -153,7 +152,7 @@ impl Node {
             let Some((object, what)) = self.lifecycle.queue.pop_front() else { break };
             let Some(round) = &self.lifecycle.round else { return };
             let proposer = Proposer::Expire(round.number);
-            let marker = VersionId(u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()));
+            let marker = self.fresh_version();
             let operation = Operation::Object(ObjectOperation::Expire { object, what, marker, day });
             self.lifecycle.under_way += 1;
             self.propose(GroupId::REGION, None, operation, proposer, out);

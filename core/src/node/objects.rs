@@ -75,8 +75,12 @@ pub(super) enum TicketUse {
 }
 
 impl Node {
+    pub(super) fn fresh_version(&mut self) -> VersionId {
+        VersionId(u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()))
+    }
+
     pub(super) fn fresh_body(&mut self) -> (VersionId, DataKey, WrappedKey) {
-        let version = VersionId(u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()));
+        let version = self.fresh_version();
         let mut key = [0; 32];
         self.rng.fill_bytes(&mut key);
         let mut nonce = [0; 12];

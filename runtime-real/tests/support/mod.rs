@@ -20,6 +20,26 @@ use tokio::sync::oneshot;
 pub const ACCESS_KEY: &str = "AKIDTEST";
 pub const SECRET_KEY: &str = "a-secret-that-is-only-for-tests";
 
+/// The namespace of S3's documents.
+pub const NS: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
+
+/// An answer that says that it was done.
+pub async fn ok(answer: impl Future<Output = Answer>) -> Answer {
+    let answer = answer.await;
+    assert!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
+    answer
+}
+
+/// An answer that says that it was not, and why.
+pub fn refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text());
+}
+
+/// Makes the bucket `bucket`.
+pub async fn bucket(doors: &Doors) {
+    ok(Signer::new("PUT", "/bucket").send(doors.address)).await;
+}
+
 /// Doors on a port of their own, over a node in memory.
 pub struct Doors {
     pub address: SocketAddr,

@@ -7,7 +7,7 @@
 //! - `KEYS-1` A revision belongs to one write, and a write has one revision.
 
 use super::Complaint;
-use super::linearizable::{Model, Operation, Verdict, check};
+use super::linearizable::{Model, Operation, Verdict, check, story};
 use crate::world::SimTime;
 use anvil_core::state::KeyCondition;
 use std::collections::BTreeMap;
@@ -89,7 +89,8 @@ impl KeyHistory {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => undecided += 1,
                 Verdict::Broken { placed } => {
-                    return Err(Complaint::new("keys are linearizable", story(key, operations, placed)));
+                    let what = format!("key {:?}", String::from_utf8_lossy(key));
+                    return Err(Complaint::new("keys are linearizable", story(&what, operations, placed, said)));
                 }
             }
         }
@@ -97,19 +98,8 @@ impl KeyHistory {
     }
 }
 
-fn story(key: &[u8], operations: &[Operation<KeyInput>], placed: usize) -> String {
-    let mut lines = vec![format!(
-        "key {:?}: no order of its {} operations fits, at best {placed} of them do",
-        String::from_utf8_lossy(key),
-        operations.len()
-    )];
-    let mut sorted: Vec<_> = operations.iter().collect();
-    sorted.sort_by_key(|operation| operation.call);
-    for Operation { call, end, input } in sorted {
-        let end = end.map_or("never".to_string(), |end| format!("{:.3}", end.millis()));
-        lines.push(format!("  {:>10.3} to {end:>10} ms  {:?} -> {:?}", call.millis(), input.action, input.outcome));
-    }
-    lines.join("\n")
+fn said(input: &KeyInput) -> String {
+    format!("{:?} -> {:?}", input.action, input.outcome)
 }
 
 /// Finds the revision of each write from whatever shows it (`KEYS-1`).

@@ -36,6 +36,19 @@ pub struct Operation<I> {
     pub input: I,
 }
 
+/// A history that no order fits, in the order in which its operations began, for who looks for the bug.
+pub(super) fn story<I>(what: &str, operations: &[Operation<I>], placed: usize, said: impl Fn(&I) -> String) -> String {
+    let count = operations.len();
+    let mut lines = vec![format!("{what}: no order of its {count} operations fits, at best {placed} of them do")];
+    let mut sorted: Vec<_> = operations.iter().collect();
+    sorted.sort_by_key(|operation| operation.call);
+    for Operation { call, end, input } in sorted {
+        let end = end.map_or("never".to_string(), |end| format!("{:.3}", end.millis()));
+        lines.push(format!("  {:>10.3} to {end:>10} ms  {}", call.millis(), said(input)));
+    }
+    lines.join("\n")
+}
+
 /// What the search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

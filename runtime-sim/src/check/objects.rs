@@ -6,7 +6,7 @@
 
 use super::Complaint;
 use super::keys::WriteId;
-use super::linearizable::{Model, Operation, Verdict, check};
+use super::linearizable::{Model, Operation, Verdict, check, story};
 use crate::chance::Chance;
 use crate::world::SimTime;
 use std::collections::BTreeMap;
@@ -97,7 +97,10 @@ impl ObjectHistory {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => undecided += 1,
                 Verdict::Broken { placed } => {
-                    return Err(Complaint::new("objects are linearizable", story(key, operations, placed)));
+                    return Err(Complaint::new(
+                        "objects are linearizable",
+                        story(&format!("object {key:?}"), operations, placed, said),
+                    ));
                 }
             }
         }
@@ -105,18 +108,8 @@ impl ObjectHistory {
     }
 }
 
-fn story(key: &str, operations: &[Operation<ObjectInput>], placed: usize) -> String {
-    let mut lines = vec![format!(
-        "object {key:?}: no order of its {} operations fits, at best {placed} of them do",
-        operations.len()
-    )];
-    let mut sorted: Vec<_> = operations.iter().collect();
-    sorted.sort_by_key(|operation| operation.call);
-    for Operation { call, end, input } in sorted {
-        let end = end.map_or("never".to_string(), |end| format!("{:.3}", end.millis()));
-        lines.push(format!("  {:>10.3} to {end:>10} ms  {:?} -> {:?}", call.millis(), input.action, input.outcome));
-    }
-    lines.join("\n")
+fn said(input: &ObjectInput) -> String {
+    format!("{:?} -> {:?}", input.action, input.outcome)
 }
 
 struct Objects;

@@ -6,7 +6,7 @@
 
 use super::Complaint;
 use super::keys::WriteId;
-use super::linearizable::{Model, Operation, Verdict, check};
+use super::linearizable::{Model, Operation, Verdict, check, story};
 use super::objects::{When, holds};
 use crate::world::SimTime;
 use std::collections::BTreeMap;
@@ -111,7 +111,10 @@ impl VersionHistory {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => undecided += 1,
                 Verdict::Broken { placed } => {
-                    return Err(Complaint::new("versions are linearizable", story(*key, operations, placed)));
+                    return Err(Complaint::new(
+                        "versions are linearizable",
+                        story(&format!("key {key}"), operations, placed, said),
+                    ));
                 }
             }
         }
@@ -158,16 +161,8 @@ fn judge(operations: &[Operation<VersionInput>]) -> Verdict {
     }
 }
 
-fn story(key: u64, operations: &[Operation<VersionInput>], placed: usize) -> String {
-    let count = operations.len();
-    let mut lines = vec![format!("key {key}: no order of its {count} operations fits, at best {placed} of them do")];
-    let mut sorted: Vec<_> = operations.iter().collect();
-    sorted.sort_by_key(|operation| operation.call);
-    for Operation { call, end, input } in sorted {
-        let end = end.map_or("never".to_string(), |end| format!("{:.3}", end.millis()));
-        lines.push(format!("  {:>10.3} to {end:>10} ms  {:?} -> {:?}", call.millis(), input.action, input.outcome));
-    }
-    lines.join("\n")
+fn said(input: &VersionInput) -> String {
+    format!("{:?} -> {:?}", input.action, input.outcome)
 }
 
 struct Versions;
