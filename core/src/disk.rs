@@ -24,6 +24,8 @@ pub struct OpId(pub u64);
 pub enum File {
     /// `<dir>/log/<sequence as 16 hex digits>.log` on drive 0.
     LogSegment(u64),
+    /// `<dir>/hard-state` on drive 0: the second copy of terms and votes.
+    HardStates,
     /// `<dir>/shards/<sequence as 16 hex digits>.ext` on its drive.
     Extent(DriveId, u64),
 }

@@ -56,6 +56,8 @@ pub enum Bug {
     ForwardTwice,
     /// RAFT: a lease of reads counts from the answer, and as if all clocks were the same.
     LeaseIgnoresDrift,
+    /// RAFT: a replica that lost its log votes as if it had it.
+    LostLogVotes,
     /// STATE: the condition of a put is judged by a read before its command, which then has none.
     ConditionOutside,
     /// VERSION: versions stand in the order of the wall clocks of the nodes that took them.
@@ -92,6 +94,7 @@ impl Bug {
         Bug::ScrubTrustsDamage,
         Bug::ForwardTwice,
         Bug::LeaseIgnoresDrift,
+        Bug::LostLogVotes,
         Bug::ConditionOutside,
         Bug::VersionsByClock,
         Bug::MarkerHidesNewer,

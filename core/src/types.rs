@@ -185,6 +185,8 @@ pub struct HardState {
     pub term: Term,
     /// Whom the node voted for in that term.
     pub vote: Option<NodeId>,
+    /// The replica's log was lost, and it has not got all of it back: it does not vote (`RAFT-25`).
+    pub impaired: bool,
 }
 
 /// A group's state machine at one position: everything that applying the entries up to it produced.

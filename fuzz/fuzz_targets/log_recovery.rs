@@ -91,7 +91,7 @@ impl Input<'_> {
                         .collect();
                     state.entries.retain(|entry| entry.position.index.0 < first || entries.is_empty());
                     state.entries.extend(entries.iter().cloned());
-                    let hard_state = (self.byte() % 2 == 1).then_some(HardState { term, vote: Some(NodeId(id)) });
+                    let hard_state = (self.byte() % 2 == 1).then_some(HardState { term, vote: Some(NodeId(id)), impaired: false });
                     state.hard_state = hard_state.unwrap_or(state.hard_state);
                     Event::Append { group, id: PersistId(id), hard_state, entries }
                 }
@@ -112,7 +112,7 @@ impl Input<'_> {
             tell(&mut log, event, &mut files);
         }
         // The last cuts wait for a batch, and a group that asked for nothing is not in the log.
-        let (group, hard_state) = (GroupId(3), HardState { term: Term(1), vote: None });
+        let (group, hard_state) = (GroupId(3), HardState { term: Term(1), ..HardState::default() });
         let last = Event::Append { group, id: PersistId(1), hard_state: Some(hard_state), entries: Entries::new() };
         groups.entry(group).or_default().hard_state = hard_state;
         tell(&mut log, last, &mut files);
@@ -171,7 +171,7 @@ fn check(mut files: Files) {
     assert_eq!(again(&files), groups);
 
     let group = GroupId(1);
-    let hard_state = HardState { term: Term(u64::MAX), vote: None };
+    let hard_state = HardState { term: Term(u64::MAX), ..HardState::default() };
     groups.entry(group).or_default().hard_state = hard_state;
     let entries = Entries::new();
     tell(&mut log, Event::Append { group, id: PersistId(1000), hard_state: Some(hard_state), entries }, &mut files);

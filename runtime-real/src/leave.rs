@@ -85,6 +85,7 @@ mod tests {
             outgoing: Vec::new(),
             learners: vec![NodeId(9)],
             gave_way: 0,
+            is_whole: true,
             matched: matched
                 .iter()
                 .map(|(node, index)| (NodeId(*node), LogIndex(*index)))

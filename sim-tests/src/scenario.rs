@@ -34,7 +34,7 @@ pub enum Scenario {
     Rot,
     /// A full drive refuses, loses nothing, and works again when there is room.
     Full,
-    /// The log of a minority is damaged; its nodes refuse to start, and the others lose nothing.
+    /// The log of a minority is damaged, again and again; its nodes get it back from the others, and nothing is lost.
     LogRot,
     /// Replicas come, go and take over from each other, and clients do not notice.
     Membership,

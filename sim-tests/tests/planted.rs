@@ -164,5 +164,10 @@ fn a_delete_marker_that_hides_a_newer_version() {
 #[test]
 fn every_planted_bug_has_a_test() {
     // Counted by hand: a new bug without a test above fails here.
-    assert_eq!(Bug::ALL.len(), 27);
+    assert_eq!(Bug::ALL.len(), 28);
+}
+
+#[test]
+fn a_replica_without_its_log_that_votes() {
+    is_found_within(Bug::LostLogVotes, MEMBERSHIP_BUDGET);
 }

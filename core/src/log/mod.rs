@@ -34,6 +34,7 @@ mod batch;
 mod codec;
 mod error;
 mod group;
+mod hard_states;
 mod machine;
 mod record;
 mod recover;
@@ -43,6 +44,7 @@ mod segment;
 mod tests;
 
 pub use error::{Damage, RecoverError};
+pub use hard_states::{CopyEffect, HardStates};
 pub use machine::Log;
 
 use crate::disk::{DiskError, DiskOrder, DiskOutcome, OpId};

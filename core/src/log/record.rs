@@ -19,6 +19,10 @@ const CUT: u8 = 3;
 const RESET: u8 = 4;
 const CHECKPOINT: u8 = 5;
 
+/// Flags of a hard state.
+pub(super) const VOTED: u8 = 1;
+pub(super) const IMPAIRED: u8 = 2;
+
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
 const MEMBERSHIP: u8 = 2;
@@ -133,7 +137,7 @@ fn put_position(out: &mut Vec<u8>, position: LogPosition) {
 
 fn put_hard_state(out: &mut Vec<u8>, hard_state: HardState) {
     out.put_u64(hard_state.term.0);
-    out.put_u8(u8::from(hard_state.vote.is_some()));
+    out.put_u8(u8::from(hard_state.vote.is_some()) * VOTED + u8::from(hard_state.impaired) * IMPAIRED);
     out.put_u64(hard_state.vote.map_or(0, |node| node.0));
 }
 
@@ -202,14 +206,12 @@ impl<'a> Records<'a> {
 
     fn hard_state(&mut self) -> Option<HardState> {
         let term = Term(self.reader.u64()?);
-        let voted = self.reader.u8()?;
+        let flags = self.reader.u8()?;
         let node = NodeId(self.reader.u64()?);
-        let vote = match voted {
-            0 => None,
-            1 => Some(node),
-            _ => return None,
-        };
-        Some(HardState { term, vote })
+        if flags & !(VOTED | IMPAIRED) != 0 {
+            return None;
+        }
+        Some(HardState { term, vote: (flags & VOTED != 0).then_some(node), impaired: flags & IMPAIRED != 0 })
     }
 }
 

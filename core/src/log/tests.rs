@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod forged;
 mod golden;
+mod hard_states;
 mod order;
 #[cfg(debug_assertions)]
 mod planted;

@@ -1,6 +1,6 @@
 //! What a node needs to start: its settings, and what recovery found on its drives.
 
-use crate::log::{self, Log, RecoveredGroup};
+use crate::log::{self, HardStates, Log, RecoveredGroup};
 use crate::planted::Planted;
 use crate::raft;
 use crate::shards::{self, Store};
@@ -93,6 +93,15 @@ pub struct ScrubPace {
 }
 
 impl Config {
+    /// Whether a log that was damaged can be given up because others have what stood in it. `memberships` is what the state
+    /// store has durably applied, as in [`Boot`].
+    pub fn can_repair_log(&self, memberships: &BTreeMap<GroupId, Membership>) -> bool {
+        self.groups.iter().all(|id| {
+            let membership = self.raft(*id).membership_or_first(memberships.get(id).cloned());
+            !membership.has_quorum(&|of| of == self.node)
+        })
+    }
+
     pub(super) fn raft(&self, group: GroupId) -> raft::Config {
         raft::Config {
             node: self.node,
@@ -119,6 +128,8 @@ impl Config {
 pub struct Boot {
     /// The log, what it holds for each group, and its first orders: the answer of `log::recover`.
     pub log: (Log, BTreeMap<GroupId, RecoveredGroup>, Vec<log::Effect>),
+    /// The second copy of what the replicas promised.
+    pub hard_states: HardStates,
     /// Each drive's store and its first orders: the answers of `shards::recover`.
     pub stores: BTreeMap<DriveId, (Store, Vec<shards::Effect>)>,
     /// What the state store has durably applied: the answers of `state::applied`.
@@ -139,6 +150,8 @@ pub enum BootError {
     /// The state store has applied an entry that the log lacks, where that cannot come from a crash: the log lost what it
     /// had made durable, or comes from an older copy. Starting would lose acknowledged writes.
     LogBehindState { group: GroupId, applied: LogPosition, last: LogPosition },
+    /// The log was lost, and there is no other replica to have it from.
+    LogLost { group: GroupId },
 }
 
 impl core::fmt::Display for BootError {
@@ -156,6 +169,11 @@ impl core::fmt::Display for BootError {
                  after entry {} of term {}. The log is missing, or older than the state store; acknowledged writes would \
                  be lost. Restore the whole data directory from one moment",
                 applied.index, applied.term, last.index, last.term
+            ),
+            BootError::LogLost { group } => write!(
+                f,
+                "the log was damaged and given up, but this node is the only one that votes in group {group}, so nobody \
+                 can give it back. Restore the whole data directory from one moment"
             ),
         }
     }

@@ -23,6 +23,8 @@ pub struct WorkId(pub u64);
 pub enum DiskUser {
     /// The log, on drive 0.
     Log,
+    /// The second copy of terms and votes, on drive 0.
+    HardStates,
     /// The shard store of a drive.
     Shards(DriveId),
 }

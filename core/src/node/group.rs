@@ -6,11 +6,11 @@
 
 use super::Node;
 use super::clock::ReplicatedClock;
-use super::event::{Effect, Fatal};
+use super::event::{DiskUser, Effect, Fatal};
 use super::peer::PeerMessage;
 use super::request::GroupStatus;
-use crate::disk::DiskError;
-use crate::log;
+use crate::disk::{DiskError, DiskOutcome, OpId};
+use crate::log::{self, CopyEffect};
 use crate::raft::{self, Raft, Role};
 use crate::state::{Answer, Applied};
 use crate::types::{Entries, Entry, GroupId, LogIndex, LogPosition, Payload, RequestId, Snapshot, Term, Time, Trace};
@@ -112,6 +112,7 @@ impl Group {
             learners: membership.learners().to_vec(),
             matched: self.raft.matched(),
             gave_way: self.gave_way,
+            is_whole: self.raft.is_whole(),
         }
     }
 
@@ -156,6 +157,10 @@ impl Group {
             | raft::Effect::Reset { .. }
             | raft::Effect::TakeSnapshot) => out.push(Output::Order(order)),
             raft::Effect::InstallSnapshot { snapshot } => self.install = Some(snapshot),
+            raft::Effect::Repaired { through } => {
+                let note = format!("group {}: the log that was lost is whole again, up to entry {through}", self.id);
+                out.push(Output::Trace(Trace::Note(note)));
+            }
             raft::Effect::GaveWay { heir } => {
                 self.gave_way += 1;
                 let to = heir.map_or_else(|| "whoever is elected".into(), |heir| format!("node {heir}"));
@@ -296,10 +301,10 @@ impl Node {
                 out.push(Effect::Send { to, message: PeerMessage::Raft { group, message } });
             }
             raft::Effect::Persist { id, hard_state, entries } => {
-                self.step_log(log::Event::Append { group, id, hard_state, entries }, out);
+                self.order_log(log::Event::Append { group, id, hard_state, entries }, out);
             }
-            raft::Effect::Cut { base } => self.step_log(log::Event::Cut { group, base }, out),
-            raft::Effect::Reset { id, base } => self.step_log(log::Event::Reset { group, id, base }, out),
+            raft::Effect::Cut { base } => self.order_log(log::Event::Cut { group, base }, out),
+            raft::Effect::Reset { id, base } => self.order_log(log::Event::Reset { group, id, base }, out),
             raft::Effect::TakeSnapshot => out.push(Effect::TakeSnapshot { group }),
             raft::Effect::Commit { .. }
             | raft::Effect::Proposed { .. }
@@ -308,7 +313,35 @@ impl Node {
             | raft::Effect::TransferBegun { .. }
             | raft::Effect::InstallSnapshot { .. }
             | raft::Effect::GaveWay { .. }
+            | raft::Effect::Repaired { .. }
             | raft::Effect::Became { .. } => panic!("a group keeps this order to itself: {order:?}"),
+        }
+    }
+
+    /// A request of a group, on its way to the log (`HARD-1`).
+    fn order_log(&mut self, request: log::Event, out: &mut Vec<Effect>) {
+        if !self.hard_states.wants(&request) {
+            self.step_log(request, out);
+            return;
+        }
+        let mut effects = Vec::new();
+        self.hard_states.take(request, &mut effects);
+        self.on_copy_effects(effects, out);
+    }
+
+    pub(super) fn on_copy_disk(&mut self, op: OpId, outcome: DiskOutcome, out: &mut Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.hard_states.on_disk(op, outcome, &mut effects);
+        self.on_copy_effects(effects, out);
+    }
+
+    fn on_copy_effects(&mut self, effects: Vec<CopyEffect>, out: &mut Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                CopyEffect::Disk { op, order } => out.push(Effect::Disk { user: DiskUser::HardStates, op, order }),
+                CopyEffect::Pass(request) => self.step_log(request, out),
+                CopyEffect::Failed { error } => self.on_log_failed(error, out),
+            }
         }
     }
 

@@ -50,7 +50,7 @@ pub use peer::{Members, PeerMessage};
 pub use request::{GroupStatus, Reply, Request, Status, Target, Unavailable};
 
 use crate::disk::{DiskOutcome, OpId};
-use crate::log::{self, Log};
+use crate::log::{self, HardStates, Log};
 use crate::placement::DriveSpec;
 use crate::planted::planted;
 use crate::raft::{self, Raft, Restored};
@@ -86,6 +86,7 @@ pub struct Node {
     rng: ChaCha20Rng,
     now: Now,
     log: Log,
+    hard_states: HardStates,
     groups: BTreeMap<GroupId, Group>,
     stores: BTreeMap<DriveId, Store>,
     /// Ids for requests to children and for work, each used once while the process lives.
@@ -147,6 +148,7 @@ impl Node {
     /// A node on what recovery found. Pushes the first orders.
     pub fn new(config: Config, boot: Boot, now: Now, out: &mut Vec<Effect>) -> Result<Node, BootError> {
         let (log, mut recovered, log_effects) = boot.log;
+        let hard_states = boot.hard_states;
         let reused = planted!(config.planted, NonceReused);
         let mut rng = ChaCha20Rng::from_seed(if reused { [0; 32] } else { config.seed });
         let mut groups = BTreeMap::new();
@@ -159,14 +161,18 @@ impl Node {
             // Nothing is committed without a group's only voter, so nobody sends it a snapshot of such a group. To any
             // other replica a peer sends one once it has answered, and a term was durable before it did.
             let needs_others = !raft_config.membership_or_first(membership.clone()).has_quorum(&|of| of == config.node);
-            let may_hold_snapshot = needs_others && found.is_some();
+            let is_known = found.is_some();
             let found = found.unwrap_or_default();
+            let (hard_state, unsaved) = hard_states.reconcile(id, found.hard_state);
+            if hard_state.impaired && !needs_others {
+                return Err(BootError::LogLost { group: id });
+            }
+            let may_hold_snapshot = needs_others && (is_known || hard_state.impaired);
             let base = found.base;
             if applied.index < base.index {
                 return Err(BootError::StateBehindLog { group: id, applied, base });
             }
-            let (hard_state, entries) = (found.hard_state, found.entries);
-            let restored = Restored { hard_state, base, entries, ..Restored::default() };
+            let restored = Restored { hard_state, unsaved, base, entries: found.entries, ..Restored::default() };
             // NODE-4
             if !restored.has(applied) && !may_hold_snapshot {
                 let last = restored.last();
@@ -197,6 +203,7 @@ impl Node {
             rng,
             now,
             log,
+            hard_states,
             groups,
             stores,
             next_id: 1,
@@ -324,6 +331,7 @@ impl Node {
     fn on_disk(&mut self, user: DiskUser, op: OpId, outcome: DiskOutcome, out: &mut Vec<Effect>) {
         match user {
             DiskUser::Log => self.step_log(log::Event::Disk { op, outcome }, out),
+            DiskUser::HardStates => self.on_copy_disk(op, outcome, out),
             DiskUser::Shards(drive) => self.step_store(drive, shards::Event::Disk { op, outcome }, out),
         }
     }

@@ -181,4 +181,6 @@ pub struct GroupStatus {
     pub matched: Vec<(NodeId, LogIndex)>,
     /// How often this replica, while it led, gave the lead away because the log's disk stood still or failed.
     pub gave_way: u64,
+    /// Whether the replica votes: not from the loss of its log until it has everything back (`RAFT-25`).
+    pub is_whole: bool,
 }

@@ -108,7 +108,9 @@ fn vouches_after(message: &Message, last: LogIndex) -> bool {
         | Message::Forward { .. }
         | Message::ForwardResponse { .. }
         | Message::ReadIndex { .. }
-        | Message::ReadIndexResponse { .. } => false,
+        | Message::ReadIndexResponse { .. }
+        | Message::RecoverLog { .. }
+        | Message::RecoverLogResponse { .. } => false,
     }
 }
 

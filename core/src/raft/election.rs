@@ -82,7 +82,8 @@ impl Raft {
             return; // RAFT-10
         }
         let own = self.hard_state.term;
-        let granted = self.is_up_to_date(last_log) && (term > own || (term == own && self.may_vote_for(from)));
+        let is_free = term > own || (term == own && self.may_vote_for(from));
+        let granted = self.may_vote() && self.is_up_to_date(last_log) && is_free;
         if granted {
             out.push(Effect::Send { to: from, message: Message::PreVoteResponse { term, granted } });
         } else {
@@ -134,7 +135,8 @@ impl Raft {
             self.become_follower(term, None, now, out);
         }
         // RAFT-1: one vote per term, and only for a log that has all that is committed (§5.4.1).
-        let granted = term == self.hard_state.term && self.may_vote_for(from) && self.is_up_to_date(last_log);
+        let is_free = term == self.hard_state.term && self.may_vote_for(from);
+        let granted = self.may_vote() && is_free && self.is_up_to_date(last_log);
         if granted {
             if self.hard_state.vote.is_none() {
                 self.hard_state.vote = Some(from);
@@ -188,6 +190,11 @@ impl Raft {
     fn has_live_leader(&self, now: Time) -> bool {
         // RAFT-23. A leader steps down by itself when it loses its quorum.
         self.is_leader() || now < self.promised_until
+    }
+
+    /// RAFT-25
+    fn may_vote(&self) -> bool {
+        self.is_whole() || planted!(self.config.planted, LostLogVotes)
     }
 
     fn may_vote_for(&self, candidate: NodeId) -> bool {
@@ -269,7 +276,8 @@ impl Raft {
     fn enter_term(&mut self, term: Term, vote: Option<NodeId>) {
         assert!(term >= self.hard_state.term, "terms never fall");
         if term > self.hard_state.term {
-            self.hard_state = HardState { term, vote };
+            self.hard_state = HardState { term, vote, ..self.hard_state };
+            self.forget_repair();
             self.mark_hard_state();
             self.durability.drop_held();
         }

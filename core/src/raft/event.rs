@@ -57,6 +57,8 @@ impl Config {
 pub struct Restored {
     /// The last durable hard state.
     pub hard_state: HardState,
+    /// The log, or the copy beside it, says otherwise: the replica makes it durable anew before it says anything.
+    pub unsaved: bool,
     /// The last entry that is no longer in the log (cut, or covered by an installed snapshot).
     pub base: LogPosition,
     /// Every durable entry after `base`, without gaps.
@@ -159,6 +161,8 @@ pub enum Effect {
     InstallSnapshot { snapshot: Snapshot },
     /// The leader gives the lead away because its disk stands still or failed (`RAFT-21`), to `heir` if one is known.
     GaveWay { heir: Option<NodeId> },
+    /// The log, which was lost, holds all again that it may have held, up to here (`RAFT-25`).
+    Repaired { through: LogIndex },
     /// The replica changed role.
     Became { role: Role, term: Term, leader: Option<NodeId> },
 }

@@ -55,6 +55,9 @@ impl Raft {
             if self.installing.is_some() { Taken::Through(LogIndex(0)) } else { self.take(previous, entries, out) };
         match taken {
             Taken::Through(through) => {
+                if self.installing.is_none() {
+                    self.repair(from, Some(through), now, out);
+                }
                 self.commit = self.commit.max(commit.min(through));
                 // What is committed is in every leader's log, so it matches as well (§5.4.3, leader completeness).
                 let matched = through.max(self.commit);
@@ -67,6 +70,7 @@ impl Raft {
                 self.answer_append(from, AppendOutcome::Matched(matched), round, request, out);
             }
             Taken::Missing(hint) => {
+                self.repair(from, None, now, out);
                 let outcome = AppendOutcome::Rejected { rejected, hint };
                 self.answer_append(from, outcome, round, self.term_request(), out);
             }

@@ -65,7 +65,7 @@ impl Forward {
         waiting.chain(sent).min()
     }
 
-    fn ask(&mut self) -> Ask {
+    pub(super) fn ask(&mut self) -> Ask {
         let number = self.next;
         self.next += 1;
         Ask { life: self.life, number }
@@ -226,7 +226,7 @@ impl Raft {
     }
 
     /// Whether a question that was put to the leader of `term` is for this replica.
-    fn serves(&self, from: NodeId, term: Term) -> bool {
+    pub(super) fn serves(&self, from: NodeId, term: Term) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         term == self.hard_state.term && leader.peers.contains_key(&from)
     }

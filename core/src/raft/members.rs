@@ -23,6 +23,7 @@ use super::message::Message;
 use super::progress::Progress;
 use super::{Raft, RoleState};
 use crate::membership::NODES_MAX;
+use crate::planted::planted;
 use crate::types::{Entry, LogIndex, LogPosition, Membership, NodeId, Payload, RequestId, Time};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -112,9 +113,10 @@ impl Raft {
         self.membership().is_voter(self.config.node)
     }
 
-    /// Whether this replica may stand for election (`RAFT-16`).
+    /// Whether this replica may stand for election (`RAFT-16`, `RAFT-25`).
     pub(super) fn may_campaign(&self) -> bool {
-        self.memberships.may_need(self.config.node)
+        let is_able = self.is_whole() || planted!(self.config.planted, LostLogVotes);
+        is_able && self.memberships.may_need(self.config.node)
     }
 
     /// Everyone else whose vote counts.

@@ -35,6 +35,10 @@ pub enum Message {
     ReadIndex { term: Term, ask: Ask },
     /// The index, after a quorum confirmed the lead.
     ReadIndexResponse { term: Term, ask: Ask, index: LogIndex },
+    /// The sender lost its log, but for what is up to `last`: how far does the log of the leader of `term` reach (`RAFT-25`)?
+    RecoverLog { term: Term, ask: Ask, last: LogIndex },
+    /// So far, when the question came.
+    RecoverLogResponse { term: Term, ask: Ask, last: LogIndex },
 }
 
 /// Names a question that one replica puts to another, for ever (`RAFT-19`).
@@ -114,7 +118,9 @@ impl Message {
             | Message::Forward { term, .. }
             | Message::ForwardResponse { term, .. }
             | Message::ReadIndex { term, .. }
-            | Message::ReadIndexResponse { term, .. } => term,
+            | Message::ReadIndexResponse { term, .. }
+            | Message::RecoverLog { term, .. }
+            | Message::RecoverLogResponse { term, .. } => term,
         }
     }
 
@@ -159,6 +165,7 @@ impl Message {
             | Message::ForwardResponse { .. }
             | Message::ReadIndex { .. }
             | Message::ReadIndexResponse { .. } => true,
+            Message::RecoverLog { last, .. } | Message::RecoverLogResponse { last, .. } => last.0 <= number_max,
         }
     }
 }

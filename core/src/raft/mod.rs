@@ -34,6 +34,7 @@
 //! - `RAFT-21`: a leader whose disk stands still gives the lead away, and does not campaign before the disk moves, see `stall`.
 //! - `RAFT-22`, `RAFT-23`: what a lease of reads rests on, see `lease`.
 //! - `RAFT-24`: a snapshot is put together from pieces of one and the same, see `chunks`.
+//! - `RAFT-25`: a replica that lost its log does not vote before it has it back, see `repair`.
 //!
 //! A replica trusts its own disk, checked by whoever recovered it, and asserts. It does not trust a message: one that
 //! cannot come from a correct replica is counted in [`Raft::suspect_messages`] and dropped. It does hear nodes that are not in
@@ -53,6 +54,7 @@ mod members;
 pub mod message;
 mod progress;
 mod reads;
+mod repair;
 mod replication;
 mod role;
 mod snapshots;
@@ -75,6 +77,7 @@ use log_view::LogView;
 use members::Memberships;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use repair::Repair;
 use role::{Following, Leader, RoleState};
 
 /// Terms and indexes above this do not occur in the life of a cluster: such a message is a lie, and additions to what
@@ -112,6 +115,7 @@ pub struct Raft {
     /// The durable log may hold entries that the state machine's snapshot has overtaken: restart it first.
     reset_pending: bool,
     forward: Forward,
+    repair: Repair,
     /// Until then it helps no candidate that its leader did not ask (`RAFT-23`).
     promised_until: Time,
     suspects: u64,
@@ -126,7 +130,7 @@ impl Raft {
     /// [`Restored::reconcile`].
     pub fn new(config: Config, restored: Restored, seed: u64, now: Time) -> Raft {
         check_config(&config);
-        let Restored { hard_state, base, entries, applied, membership } = restored;
+        let Restored { hard_state, unsaved, base, entries, applied, membership } = restored;
         // RAFT-23: an earlier life may have heard a leader just before it ended. None did in term 0.
         let promised_until = if hard_state.term > Term(0) { now.after(config.election_timeout) } else { now };
         let reset_pending = entries.is_empty() && base.index > LogIndex(0);
@@ -157,13 +161,17 @@ impl Raft {
             compacted: LogIndex(0),
             reset_pending,
             promised_until,
+            repair: Repair::default(),
             suspects: 0,
             config,
         };
+        if unsaved {
+            raft.mark_hard_state();
+        }
         if raft.hard_state.term < last.term {
             // A snapshot became durable before the term in which it came. Nothing was said in that term yet, for that
             // waits for the disk, so the replica has not voted in it.
-            raft.hard_state = HardState { term: last.term, vote: None };
+            raft.hard_state = HardState { term: last.term, vote: None, ..raft.hard_state };
             raft.mark_hard_state();
         }
         if !raft.is_sole_voter() {
@@ -326,6 +334,8 @@ impl Raft {
             Message::ForwardResponse { term, ask, outcome } => self.on_forward_response(term, ask, outcome, out),
             Message::ReadIndex { term, ask } => self.on_read_index(from, term, ask, now, out),
             Message::ReadIndexResponse { ask, index, .. } => self.on_read_index_response(ask, index, out),
+            Message::RecoverLog { term, ask, last } => self.on_recover_log(from, term, ask, last, now, out),
+            Message::RecoverLogResponse { term, ask, last } => self.on_recover_log_response(from, term, ask, last),
         }
     }
 
@@ -381,7 +391,7 @@ impl Raft {
         assert!(self.commit <= last, "RAFT-6: committed entries are in the log");
         assert!(self.durability.index <= last, "RAFT-8: what is durable is in the log");
         let campaigns = matches!(self.role(), Role::PreCandidate | Role::Candidate);
-        assert!(!campaigns || self.may_campaign(), "RAFT-16: a replica that is not needed campaigns");
+        assert!(!campaigns || self.may_campaign(), "RAFT-16, RAFT-25: a replica that may not campaign does");
         assert!(self.memberships.since() <= last, "RAFT-13: the membership in force is in the log, or before it");
     }
 }

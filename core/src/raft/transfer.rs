@@ -63,7 +63,7 @@ impl Raft {
     pub(super) fn on_timeout_now(&mut self, from: NodeId, term: Term, now: Time, out: &mut Vec<Effect>) {
         let follows = matches!(&self.role, RoleState::Follower { following: Some(known), .. } if known.leader == from);
         // RAFT-18
-        let is_able = self.is_voter() && self.installing.is_none() && !self.disk_is_stalled(now); // RAFT-16, RAFT-21
+        let is_able = self.is_voter() && self.may_campaign() && self.installing.is_none() && !self.disk_is_stalled(now); // RAFT-16, RAFT-21
         if follows && term == self.hard_state.term && is_able {
             self.become_candidate(super::election::Campaign::Handover, now, out);
         }

@@ -83,6 +83,8 @@ pub fn decode(framed: Framed) -> Result<PeerMessage, DecodeError> {
         peer_message::Message::Pinned(of) => shards::pinned(of)?,
         peer_message::Message::Swim(of) => swim::decode(of)?,
         peer_message::Message::Members(of) => members::decode(of)?,
+        peer_message::Message::RecoverLog(of) => of_group(raft::recover_log(of)?),
+        peer_message::Message::RecoverLogResponse(of) => of_group(raft::recover_log_response(of)?),
     };
     body.check_taken()?;
     Ok(message)

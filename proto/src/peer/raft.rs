@@ -86,6 +86,18 @@ pub(super) fn encode(message: &Message) -> peer_message::Message {
                 index: index.0,
             })
         }
+        Message::RecoverLog { term, ask, last } => peer_message::Message::RecoverLog(wire::RecoverLog {
+            term: term.0,
+            ask: Some(wire_ask(*ask)),
+            last: last.0,
+        }),
+        Message::RecoverLogResponse { term, ask, last } => {
+            peer_message::Message::RecoverLogResponse(wire::RecoverLogResponse {
+                term: term.0,
+                ask: Some(wire_ask(*ask)),
+                last: last.0,
+            })
+        }
     }
 }
 
@@ -223,6 +235,16 @@ pub(super) fn read_index(read_index: wire::ReadIndex) -> Result<Message, DecodeE
 pub(super) fn read_index_response(response: wire::ReadIndexResponse) -> Result<Message, DecodeError> {
     let wire::ReadIndexResponse { term, ask: question, index } = response;
     Ok(Message::ReadIndexResponse { term: Term(term), ask: ask(question)?, index: LogIndex(index) })
+}
+
+pub(super) fn recover_log(question: wire::RecoverLog) -> Result<Message, DecodeError> {
+    let wire::RecoverLog { term, ask: question, last } = question;
+    Ok(Message::RecoverLog { term: Term(term), ask: ask(question)?, last: LogIndex(last) })
+}
+
+pub(super) fn recover_log_response(response: wire::RecoverLogResponse) -> Result<Message, DecodeError> {
+    let wire::RecoverLogResponse { term, ask: question, last } = response;
+    Ok(Message::RecoverLogResponse { term: Term(term), ask: ask(question)?, last: LogIndex(last) })
 }
 
 fn log_entry(entry: wire::Entry, previous: LogIndex) -> Result<Entry, DecodeError> {

@@ -140,6 +140,12 @@ fn render_node(text: &mut String, node: Option<&Status>) {
     gauge("anvil_raft_checkpointed_index", "Last entry durable in the state.", groups(&|group| group.checkpointed.0));
     let leads = groups(&|group| u64::from(role_name(group.role) == "leader"));
     let gave_way = groups(&|group| group.gave_way);
+    let lost = groups(&|group| u64::from(!group.is_whole));
+    gauge(
+        "anvil_raft_log_lost",
+        "1 while the replica has not got back all of a log that it lost, and does not vote.",
+        lost,
+    );
     gauge("anvil_raft_gave_way", "Times that this leader gave way because its disk stood still.", gave_way);
     gauge("anvil_raft_is_leader", "Whether the replica leads.", leads);
     let drives = |value: &dyn Fn(&anvil_core::shards::Usage) -> u64| {

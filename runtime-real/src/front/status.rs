@@ -128,6 +128,7 @@ fn group_document(group: &GroupStatus, topology: &Topology) -> Value {
         "outgoing": all(&group.outgoing),
         "learners": all(&group.learners),
         "matched": matched.collect::<Vec<_>>(),
+        "whole": group.is_whole,
     })
 }
 

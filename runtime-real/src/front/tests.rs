@@ -139,6 +139,7 @@ fn status() -> Status {
         learners: vec![NodeId(9)],
         matched: vec![],
         gave_way: 0,
+        is_whole: true,
     };
     let usage = Usage { shards: 4, live_bytes: 100, total_bytes: 200, extents: 1 };
     Status {

@@ -8,6 +8,7 @@
 use super::directory::NodeDirectory;
 use super::disks::Disks;
 use super::gatekeeper::Gatekeeper;
+use super::log_recovery::recover_log;
 use super::neighbours::{Neighbours, Network};
 use super::recovery::recover_stores;
 use super::room::{Room, drive_gib};
@@ -124,8 +125,8 @@ fn recover(
     let disks = Arc::new(Disks::new(directory.drives.clone()));
     let state_path = directory.first().join("state.redb");
     let had_state = state_path.exists();
-    let segments = disks.log_segments().context("the log cannot be read")?;
-    if !had_state && !segments.is_empty() && !directory.fresh {
+    let has_log = disks.has_log_segments().context("the log cannot be read")?;
+    if !had_state && has_log && !directory.fresh {
         anyhow::bail!(
             "{} is missing, and the log alone cannot replace it; restore it from a backup",
             state_path.display()
@@ -146,8 +147,10 @@ fn recover(
     for &group in &config.groups {
         memberships.extend(state.membership(group)?.map(|membership| (group, membership)));
     }
+    let (log, hard_states) = recover_log(log_config, &config, &memberships, &disks, directory.first())?;
     let boot = Boot {
-        log: log::Log::recover(log_config, segments)?,
+        log,
+        hard_states,
         stores: recover_stores(directory, options, &disks)?,
         applied,
         memberships,
@@ -193,7 +196,7 @@ pub fn start(directory: &Arc<NodeDirectory>, options: &StartOptions) -> anyhow::
     Ok(NodeHandle { inbox, thread, ended, client, peers })
 }
 
-fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
+pub(super) fn config(directory: &NodeDirectory, options: &StartOptions) -> Config {
     let network = options.network.as_ref();
     // The drives of a cluster are numbered from its founder's on.
     let founds = directory.drives.contains_key(&DriveId(0));

@@ -74,7 +74,7 @@ impl Descriptors {
     /// Closes what is one too many.
     pub(super) fn trim(&mut self) {
         let idle = |(name, descriptor): &(&File, &Descriptor)| match name {
-            File::LogSegment(_) => false,
+            File::LogSegment(_) | File::HardStates => false,
             // FD-2
             File::Extent(..) => descriptor.written == descriptor.synced,
         };

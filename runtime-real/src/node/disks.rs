@@ -69,6 +69,12 @@ impl Disks {
         OpenOptions::new().read(true).write(true).open(self.path(file))
     }
 
+    /// Whether there is anything of a log.
+    pub(super) fn has_log_segments(&self) -> io::Result<bool> {
+        let directory = self.roots[&self.log].join("log");
+        Ok(directory.try_exists()? && !list(&directory, "log")?.is_empty())
+    }
+
     /// The content of every log segment, in sequence. Each is synced before it is read, and the directory too: a process
     /// that was killed may have left writes in the page cache that no sync covered, and the log takes what it reads
     /// for durable.
@@ -96,6 +102,7 @@ impl Disks {
     pub(super) fn path(&self, file: File) -> PathBuf {
         match file {
             File::LogSegment(sequence) => self.roots[&self.log].join("log").join(format!("{sequence:016x}.log")),
+            File::HardStates => self.roots[&self.log].join("hard-state"),
             File::Extent(drive, sequence) => self.roots[&drive].join("shards").join(format!("{sequence:016x}.ext")),
         }
     }
@@ -125,7 +132,7 @@ impl Disks {
         let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let allocated = match file {
             // Written, not only allocated: a sync of a later write then changes no metadata of the file.
-            File::LogSegment(_) => write_zeros(&made, size),
+            File::LogSegment(_) | File::HardStates => write_zeros(&made, size),
             File::Extent(..) => allocate(&made, size),
         };
         let written = allocated.and_then(|()| made.sync_all()).and_then(|()| sync_parent(&path));

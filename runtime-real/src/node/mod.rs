@@ -10,6 +10,7 @@ mod descriptors;
 mod directory;
 mod disks;
 mod gatekeeper;
+mod log_recovery;
 mod neighbours;
 mod pool;
 mod recovery;

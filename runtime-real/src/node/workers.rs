@@ -76,7 +76,7 @@ impl Workers {
 
     pub(super) fn disk(&self, job: DiskJob) {
         match job.user {
-            DiskUser::Log => self.log.send(job),
+            DiskUser::Log | DiskUser::HardStates => self.log.send(job),
             DiskUser::Shards(drive) => self.drives.send(drive, job),
         }
     }

@@ -137,7 +137,9 @@ impl fmt::Display for BriefMessage<'_> {
             | Message::Forward { .. }
             | Message::ForwardResponse { .. }
             | Message::ReadIndex { .. }
-            | Message::ReadIndexResponse { .. } => write!(f, "{:?}", self.0),
+            | Message::ReadIndexResponse { .. }
+            | Message::RecoverLog { .. }
+            | Message::RecoverLogResponse { .. } => write!(f, "{:?}", self.0),
         }
     }
 }

@@ -248,7 +248,7 @@ impl Cluster {
     /// The place of a drive in its machine.
     fn drive_of(&self, user: DiskUser) -> u32 {
         match user {
-            DiskUser::Log => 0,
+            DiskUser::Log | DiskUser::HardStates => 0,
             DiskUser::Shards(drive) => self.plan.local(drive),
         }
     }

@@ -1,7 +1,7 @@
 //! The course of a run: storm, healing, and the questions that are asked afterwards.
 //!
 //! - `LIVE-1` After the world has healed, every key and object can be read within [`HEALING_MICROS`].
-//! - `LIVE-2` After the same time all members of a group have applied the same entries.
+//! - `LIVE-2` After the same time all members of a group have applied the same entries, and all that lost their log have it back.
 //! - `LIVE-3` A write that is decided in half the time for it is not refused as expired, wherever the clocks were.
 //! - `LIVE-4` All members of a group agree on who is one, with no change left incomplete, after the time of `LIVE-1`.
 //! - `CODE-1` Where nodes came and went, every body has the profile of the cluster in the end.
@@ -403,6 +403,9 @@ fn agree(group: GroupId, seen: &[(u64, GroupStatus)]) -> Result<(), String> {
             return Err(format!("group {group}: node {node} knows {other:?}, its leader {leader} {first:?}"));
         }
         // LIVE-2
+        if !other.is_whole {
+            return Err(format!("group {group}: node {node} has not got back all of the log that it lost"));
+        }
         if other.applied != first.applied {
             let (applied, others) = (other.applied, first.applied);
             return Err(format!("group {group}: node {node} applied {applied}, its leader {leader} {others}"));

@@ -8,13 +8,14 @@ use super::brief::fingerprint_rows;
 use crate::store::SimBackend;
 use crate::world::disk::{Disk, Name};
 use anvil_core::disk::File;
-use anvil_core::log::{self, Log};
+use anvil_core::log::{self, HardStates, Log, RecoveredGroup};
 use anvil_core::node::{Boot, Config, Effect, Event, Node, Status, WorkId};
 use anvil_core::planted::Planted;
 use anvil_core::shards;
 use anvil_core::state::Query;
-use anvil_core::types::{DriveId, Entries, GroupId, LogPosition, Now, Snapshot, Time};
+use anvil_core::types::{DriveId, Entries, GroupId, LogPosition, Membership, Now, Snapshot, Time};
 use anvil_state_store::StateStore;
+use bytes::Bytes;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -203,7 +204,7 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
     }
     let log_config =
         log::Config { cluster: order.cluster, node: config.node, segment_size: order.segment_size, planted };
-    let log = Log::recover(log_config, read_segments(&order.disks[0])?).map_err(words)?;
+    let (log, hard_states) = recover_log(log_config, &config, &memberships, &order.disks[0])?;
     let mut stores = BTreeMap::new();
     for (drive, disk) in (order.first_drive.0..).map(DriveId).zip(&order.disks) {
         let shard_config = shards::Config {
@@ -216,7 +217,7 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
         let disk = disk.lock().expect("one thread runs the world");
         let extents = disk.list().into_iter().filter_map(|(file, size)| match file {
             File::Extent(_, sequence) => Some((sequence, size)),
-            File::LogSegment(_) => None,
+            File::LogSegment(_) | File::HardStates => None,
         });
         let listing = shards::Listing { extents: extents.collect() };
         let mut read = |sequence: u64, offset: u64, length: u32| {
@@ -227,14 +228,57 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
     let topology = store.topology().map_err(words)?;
     let groups = config.groups.clone();
     let mut effects = Vec::new();
-    let node = Node::new(config, Boot { log, stores, applied, memberships, topology }, order.now, &mut effects)
-        .map_err(words)?;
+    let node =
+        Node::new(config, Boot { log, hard_states, stores, applied, memberships, topology }, order.now, &mut effects)
+            .map_err(words)?;
     Ok((Process { node, store, groups, planted }, effects))
 }
 
+/// What recovery found of the log.
+type RecoveredLog = (Log, BTreeMap<GroupId, RecoveredGroup>, Vec<log::Effect>);
+
+/// The log, or an empty one where it is damaged and others have what stood in it.
+fn recover_log(
+    log_config: log::Config,
+    config: &Config,
+    memberships: &BTreeMap<GroupId, Membership>,
+    disk: &Arc<Mutex<Disk>>,
+) -> Result<(RecoveredLog, HardStates), String> {
+    let mut disk = super::machine::lock(disk);
+    let copy = match disk.list().iter().any(|(file, _)| *file == File::HardStates) {
+        true => {
+            disk.settle(File::HardStates).map_err(words)?;
+            // What cannot be read counts as damaged.
+            Some(disk.read_whole(File::HardStates).unwrap_or_else(|_| Bytes::from_static(&[0xff; 8192])))
+        }
+        false => None,
+    };
+    let mut hard_states = HardStates::recover(log_config.cluster, log_config.node, copy.as_deref());
+    let why = match read_segments(&mut disk) {
+        Ok(segments) => match Log::recover(log_config, segments) {
+            Ok(log) => return Ok((log, hard_states)),
+            Err(error) => words(error),
+        },
+        Err(why) => why,
+    };
+    // HARD-2
+    if !hard_states.is_certain() || !config.can_repair_log(memberships) {
+        return Err(why);
+    }
+    // HARD-3
+    let (offset, bytes) = hard_states.impair(&config.groups);
+    disk.write_durably(File::HardStates, offset, bytes);
+    for (file, _) in disk.list() {
+        if let File::LogSegment(_) = file {
+            disk.remove_durably(file);
+        }
+    }
+    let log = Log::recover(log_config, Vec::new()).map_err(words)?;
+    Ok((log, hard_states))
+}
+
 /// The log's segments, synced before they are read: the log takes what it reads for durable.
-fn read_segments(disk: &Arc<Mutex<Disk>>) -> Result<Vec<(u64, bytes::Bytes)>, String> {
-    let mut disk = disk.lock().expect("one thread runs the world");
+fn read_segments(disk: &mut Disk) -> Result<Vec<(u64, Bytes)>, String> {
     let mut segments = Vec::new();
     for (file, _) in disk.list() {
         if let File::LogSegment(sequence) = file {

@@ -269,10 +269,9 @@ impl Cluster {
     }
 
     fn damage(&mut self, target: Target) {
-        let (Target::Shards { node, kind, .. } | Target::Log { node, kind }) = target;
-        let drive = match target {
-            Target::Shards { local, .. } => local,
-            Target::Log { .. } => 0,
+        let (node, drive, kind) = match target {
+            Target::Shards { node, local, kind } => (node, local, kind),
+            Target::Log { node, kind } | Target::HardStates { node, kind } => (node, 0, kind),
         };
         let damage = self.machine(node).disk(drive).damage(kind, |name| target.suits(name));
         if let Some(damage) = damage {

@@ -5,8 +5,9 @@
 //!
 //! - `ATLAS-1` Shards of a version are damaged in at most `m` failure domains when the profile has parity: drives of a lone
 //!   node, or else all drives of so many nodes. Without parity damage may fall anywhere, and the promise is detection: never a wrong byte.
-//! - `ATLAS-2` Logs are damaged only on a minority of the voters, and always while the node is down, so that its next
-//!   start meets the damage. A node so damaged may refuse to start and never vote again.
+//! - `ATLAS-2` Logs, and the copies of terms and votes beside them, are damaged only on a minority of the voters, and always
+//!   while the node is down, so that its next start meets the damage. A node so damaged may refuse to start and never vote
+//!   again, for both may be damaged, or the copy may have been torn as it was written.
 //! - `ATLAS-3` Syncs of the log and of the state store never lie: a voter that forgets what it acknowledged is outside
 //!   the model of Raft (Raft §5.1 assumes stable storage). Syncs of extents may lie on at most `m` drives.
 
@@ -47,6 +48,13 @@ pub enum Target {
         /// How.
         kind: DamageKind,
     },
+    /// The copy of terms and votes of a node that is down.
+    HardStates {
+        /// The node.
+        node: u64,
+        /// How.
+        kind: DamageKind,
+    },
 }
 
 impl Target {
@@ -55,10 +63,11 @@ impl Target {
         match (self, name) {
             // The drive has its own extents only.
             (Target::Shards { .. }, Name::Core(File::Extent(..))) => true,
-            (Target::Log { .. }, Name::Core(File::LogSegment(_))) => true,
+            (Target::Log { .. }, Name::Core(File::LogSegment(_)))
+            | (Target::HardStates { .. }, Name::Core(File::HardStates)) => true,
             (
-                Target::Shards { .. } | Target::Log { .. },
-                Name::Core(File::Extent(..) | File::LogSegment(_)) | Name::State,
+                Target::Shards { .. } | Target::Log { .. } | Target::HardStates { .. },
+                Name::Core(File::Extent(..) | File::LogSegment(_) | File::HardStates) | Name::State,
             ) => false,
         }
     }
@@ -115,7 +124,8 @@ impl Atlas {
         }
         self.damaged_logs.insert(node);
         let kind = *chance.pick(&[DamageKind::Rot, DamageKind::UnreadableSector]);
-        Some(Target::Log { node, kind })
+        let spares_log = chance.below(4) == 0;
+        Some(if spares_log { Target::HardStates { node, kind } } else { Target::Log { node, kind } })
     }
 
     /// Whether this node may refuse to start, or must not be waited for.

@@ -16,6 +16,7 @@ pub fn exposes(bug: Bug) -> Scenario {
         }
         Bug::ForwardTwice => Scenario::Keys,
         Bug::LeaseIgnoresDrift => Scenario::Leases,
+        Bug::LostLogVotes => Scenario::LogRot,
         Bug::TwoShardsInOneDomain | Bug::AckBelowDurable | Bug::ParticipantAborts | Bug::UncertainAborts => {
             Scenario::Spread
         }

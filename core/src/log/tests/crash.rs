@@ -49,7 +49,7 @@ fn event(action: &Action, group: &RecoveredGroup, id: u64) -> Option<Event> {
                     _ => Payload::Command((0..size).map(|at| u8::from(!(100..4000).contains(&at))).collect()),
                 },
             };
-            let hard_state = new_term.then_some(HardState { term, vote: Some(NodeId(id)) });
+            let hard_state = new_term.then_some(HardState { term, vote: Some(NodeId(id)), impaired: false });
             let entries = (first..first + count).map(entry).collect();
             Some(Event::Append { group: GroupId(to), id: PersistId(id), hard_state, entries })
         }

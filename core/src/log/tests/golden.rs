@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::log::record::{Follows, Record, Records};
 use crate::log::{Event, Log, batch, record};
-use crate::types::{Entry, GroupId, Membership, NodeId, Payload, PersistId, Term};
+use crate::types::{Entry, GroupId, HardState, Membership, NodeId, Payload, PersistId, Term};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -28,7 +28,7 @@ fn golden_segment() -> Bytes {
 }
 
 /// Sixteen bytes a line; lines of zeros are left out.
-fn dump(bytes: &[u8]) -> String {
+pub(super) fn dump(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (at, line) in bytes.chunks(16).enumerate().filter(|(_, line)| line.iter().any(|byte| *byte != 0)) {
         write!(text, "{:04x} ", at * 16).expect("a string takes all");
@@ -64,8 +64,11 @@ fn the_golden_bytes_recover() {
 fn any_record() -> impl Strategy<Value = Record> {
     let group = any::<u32>().prop_map(GroupId);
     let position = (any::<u64>(), any::<u64>()).prop_map(|(index, term)| position(index, term));
-    let hard_state = (any::<u64>(), any::<Option<u64>>())
-        .prop_map(|(term, vote)| crate::types::HardState { term: Term(term), vote: vote.map(NodeId) });
+    let hard_state = (any::<u64>(), any::<Option<u64>>(), any::<bool>()).prop_map(|(term, vote, impaired)| HardState {
+        term: Term(term),
+        vote: vote.map(NodeId),
+        impaired,
+    });
     let payload = prop_oneof![
         Just(Payload::Noop),
         prop::collection::vec(any::<u8>(), 0..600).prop_map(|bytes| Payload::Command(bytes.into())),

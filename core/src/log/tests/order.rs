@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 fn orders(node: &Node) -> Vec<String> {
     let name = |file: &File| match file {
         File::LogSegment(sequence) => *sequence,
-        File::Extent(..) => panic!("the log ordered something of an extent"),
+        File::Extent(..) | File::HardStates => panic!("the log ordered something of another file"),
     };
     let short = |order: &DiskOrder| match order {
         DiskOrder::Create { file, size, .. } => alloc::format!("create {} {size}", name(file)),

@@ -51,7 +51,7 @@ pub(super) struct Disk {
 fn sequence_of(file: File) -> u64 {
     match file {
         File::LogSegment(sequence) => sequence,
-        File::Extent(..) => panic!("the log ordered something of an extent"),
+        File::Extent(..) | File::HardStates => panic!("the log ordered something of another file"),
     }
 }
 
@@ -203,7 +203,7 @@ pub(super) fn append(group: u32, id: u64, entries: Entries) -> Event {
 }
 
 pub(super) fn vote(term: u64, node: u64) -> HardState {
-    HardState { term: Term(term), vote: Some(NodeId(node)) }
+    HardState { term: Term(term), vote: Some(NodeId(node)), impaired: false }
 }
 
 /// A node's log on its drive, with every state that it went through.

@@ -1,7 +1,7 @@
 //! Drives in memory. What was written and not synced is gone after a crash, and rows are as the last checkpoint left them.
 
 use crate::disk::{DiskError, DiskOrder, DiskOutcome, File};
-use crate::log::{self, Log};
+use crate::log::{self, HardStates, Log};
 use crate::node::{Boot, Config};
 use crate::rows::MemoryRows;
 use crate::shards;
@@ -60,7 +60,7 @@ impl Disks {
     pub(super) fn log_segments(&self) -> Vec<u64> {
         let segments = self.files.keys().filter_map(|file| match file {
             File::LogSegment(sequence) => Some(*sequence),
-            File::Extent(..) => None,
+            File::Extent(..) | File::HardStates => None,
         });
         segments.collect()
     }
@@ -107,15 +107,17 @@ fn write(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 pub(super) fn recover(config: &Config, disks: &Disks) -> Boot {
     let of_log = disks.files.iter().filter_map(|(file, stored)| match file {
         File::LogSegment(sequence) => Some((*sequence, Bytes::from(stored.durable.clone()))),
-        File::Extent(..) => None,
+        File::Extent(..) | File::HardStates => None,
     });
+    let copy = disks.files.get(&File::HardStates).map(|stored| &stored.durable[..]);
+    let hard_states = HardStates::recover(CLUSTER, config.node, copy);
     let log = log::Config { cluster: CLUSTER, node: config.node, segment_size: SEGMENT_SIZE, planted: config.planted };
     let log = Log::recover(log, of_log.collect()).expect("a synced log is recovered");
     let drives = config.nodes.iter().flat_map(|(_, info)| info.drives.iter().map(|known| known.drive));
     let stores = drives.map(|drive| {
         let extents = disks.files.iter().filter_map(|(file, stored)| match file {
             File::Extent(of, sequence) if *of == drive => Some((*sequence, stored.durable.len() as u64)),
-            File::Extent(..) | File::LogSegment(_) => None,
+            File::Extent(..) | File::LogSegment(_) | File::HardStates => None,
         });
         let listing = shards::Listing { extents: extents.collect() };
         let mut read = |sequence, offset, length| {
@@ -140,6 +142,7 @@ pub(super) fn recover(config: &Config, disks: &Disks) -> Boot {
         Some((*group, membership?))
     });
     Boot {
+        hard_states,
         log,
         stores: stores.collect(),
         applied: applied.collect(),

@@ -117,7 +117,7 @@ fn only_a_replica_that_needs_others_may_be_ahead_of_its_log() {
         let fits = match started.as_ref().err() {
             None => starts,
             Some(BootError::LogBehindState { .. }) => !starts,
-            Some(BootError::StateBehindLog { .. }) => false,
+            Some(BootError::StateBehindLog { .. } | BootError::LogLost { .. }) => false,
         };
         assert!(fits, "{changed:?}, {voters:?}: {:?}", started.err());
     }

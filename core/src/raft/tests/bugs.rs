@@ -33,3 +33,9 @@ fn one_majority_commits_a_joint_membership() {
 fn a_counted_learner_commits_with_the_leader_alone() {
     run_planted("learner.txt", Bug::LearnerCounted);
 }
+
+#[test]
+#[should_panic(expected = "RAFT-25: node 3 votes without its log")]
+fn a_replica_that_votes_without_its_log_loses_what_was_committed() {
+    run_planted("lost-log.txt", Bug::LostLogVotes);
+}

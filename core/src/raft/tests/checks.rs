@@ -7,7 +7,7 @@
 
 use super::world::World;
 use crate::raft::{AppendOutcome, InstallOutcome, Message, Role};
-use crate::types::{Entry, HardState, LogIndex, NodeId, Payload, Term};
+use crate::types::{Entry, LogIndex, NodeId, Payload, Term};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -37,13 +37,15 @@ impl World {
     pub(super) fn check_said(&self, id: NodeId, to: NodeId, message: &Message) {
         let node = self.node(id);
         let disk = &node.disk;
+        let promise = (disk.hard_state.term, disk.hard_state.vote);
         match message {
             Message::RequestVoteResponse { term, granted: true } => {
-                let on_disk = HardState { term: *term, vote: Some(to) };
-                assert_eq!(disk.hard_state, on_disk, "RAFT-2: node {id} said a vote that is not on its disk");
+                assert_eq!(promise, (*term, Some(to)), "RAFT-2: node {id} said a vote that is not on its disk");
+                assert!(!disk.hard_state.impaired, "RAFT-25: node {id} votes without its log");
             }
             Message::RequestVote { term, last_log, .. } => {
-                assert_eq!(disk.hard_state, HardState { term: *term, vote: Some(id) }, "RAFT-7: ballot not durable");
+                assert_eq!(promise, (*term, Some(id)), "RAFT-7: ballot not durable");
+                assert!(!disk.hard_state.impaired, "RAFT-25: node {id} campaigns without its log");
                 assert!(disk.has(*last_log), "RAFT-7: node {id} boasts of an entry that is not on its disk");
             }
             Message::AppendEntriesResponse { term, outcome: AppendOutcome::Matched(matched), .. }
@@ -54,7 +56,8 @@ impl World {
             Message::AppendEntries { term, .. }
             | Message::InstallSnapshot { term, .. }
             | Message::TimeoutNow { term }
-            | Message::ReadIndexResponse { term, .. } => {
+            | Message::ReadIndexResponse { term, .. }
+            | Message::RecoverLogResponse { term, .. } => {
                 assert_eq!(self.leaders.get(term), Some(&id), "RAFT-1: only the leader of a term replicates");
             }
             Message::InstallSnapshotResponse { term, outcome: InstallOutcome::Received { .. } } => {
@@ -66,7 +69,8 @@ impl World {
             | Message::AppendEntriesResponse { outcome: AppendOutcome::Rejected { .. }, .. }
             | Message::Forward { .. }
             | Message::ForwardResponse { .. }
-            | Message::ReadIndex { .. } => {}
+            | Message::ReadIndex { .. }
+            | Message::RecoverLog { .. } => {}
         }
     }
 

@@ -36,6 +36,8 @@ struct Chaos {
     crashes: u64,
     /// Whether messages overtake each other.
     reorders: bool,
+    /// Whether logs of nodes that crash are lost, never those of a majority at once.
+    loses_logs: bool,
     /// In how many of 1,000 actions an operator does something.
     changes: usize,
 }
@@ -49,6 +51,7 @@ struct Tally {
     reads: usize,
     memberships: usize,
     transfers: usize,
+    repairs: usize,
 }
 
 impl Chaos {
@@ -75,6 +78,7 @@ impl Chaos {
             repetition,
             crashes,
             reorders,
+            loses_logs: spares.is_empty() && seed.is_multiple_of(2),
             changes: if spares.is_empty() { 0 } else { 40 },
         }
     }
@@ -217,6 +221,11 @@ impl Chaos {
             let durable = self.below(4);
             let installed = self.below(2) == 0;
             self.world.crash(id, durable, installed);
+            let ids = self.world.ids();
+            let impaired = ids.iter().filter(|id| self.world.node(**id).disk.hard_state.impaired).count();
+            if self.loses_logs && 2 * (impaired + 1) < ids.len() {
+                self.world.lose_log(id);
+            }
         }
     }
 
@@ -289,10 +298,13 @@ fn run(ids: &[u64], spares: &[u64], seed: u64, actions: usize) -> Tally {
         if nth % 64 == 0 {
             chaos.world.check_log_matching();
         }
-        tally.snapshots +=
-            chaos.world.seen.drain(..).filter(|(_, effect)| matches!(effect, Effect::InstallSnapshot { .. })).count();
+        for (_, effect) in chaos.world.seen.drain(..) {
+            tally.snapshots += usize::from(matches!(effect, Effect::InstallSnapshot { .. }));
+            tally.repairs += usize::from(matches!(effect, Effect::Repaired { .. }));
+        }
     }
     chaos.check_liveness(seed);
+    tally.repairs += chaos.world.seen.iter().filter(|(_, effect)| matches!(effect, Effect::Repaired { .. })).count();
     tally.terms = chaos.world.leaders.len();
     tally.applied = chaos.world.canonical.len();
     let answers: Vec<_> = chaos.world.answers.values().flatten().collect();
@@ -315,8 +327,10 @@ fn run_all(ids: &[u64], spares: &[u64], seeds: core::ops::Range<u64>, actions: u
         all.reads += tally.reads;
         all.memberships += tally.memberships;
         all.transfers += tally.transfers;
+        all.repairs += tally.repairs;
     }
-    let Tally { terms, applied, snapshots, reads, memberships, transfers } = all;
+    let Tally { terms, applied, snapshots, reads, memberships, transfers, repairs } = all;
+    assert!(!spares.is_empty() || ids.len() == 2 || repairs > count / 4, "few lost logs were repaired: {repairs}");
     assert!(spares.is_empty() || memberships > count * 5, "few changes of membership: {memberships}");
     assert!(spares.is_empty() || transfers > count, "few transfers: {transfers}");
     assert!(terms > count * 2, "few elections: {terms}");

@@ -144,6 +144,7 @@ impl Interpreter {
             ["fail", id] => self.world.step(node(id, place), Event::DiskFailed),
             ["crash", id] => self.world.crash(node(id, place), 0, false),
             ["crash", id, "installed"] => self.world.crash(node(id, place), 0, true),
+            ["lose-log", id] => self.world.lose_log(node(id, place)),
             ["restart", id] => self.world.restart(node(id, place)),
             ["expect", claim @ ..] => self.expect(claim, place),
             _ => panic!("{place}: no such command"),
@@ -307,6 +308,10 @@ fn show_message(message: &Message) -> String {
         Message::ReadIndexResponse { term, ask, index } => {
             format!("ReadIndexResponse t{term} #{} at {index}", ask.number)
         }
+        Message::RecoverLog { term, ask, last } => format!("RecoverLog t{term} #{} has {last}", ask.number),
+        Message::RecoverLogResponse { term, ask, last } => {
+            format!("RecoverLogResponse t{term} #{} last {last}", ask.number)
+        }
         Message::RequestVoteResponse { term, granted } => {
             format!("RequestVoteResponse t{term} {}", yes_or_no(*granted))
         }
@@ -365,7 +370,8 @@ fn show(node: NodeId, effect: &Effect) -> String {
         Effect::Persist { id, hard_state, entries } => {
             let hard_state = hard_state.map_or(String::new(), |hard_state| {
                 let vote = hard_state.vote.map_or("nobody".to_string(), |vote| vote.to_string());
-                format!(" t{} vote {vote}", hard_state.term)
+                let impaired = if hard_state.impaired { " impaired" } else { "" };
+                format!(" t{} vote {vote}{impaired}", hard_state.term)
             });
             let entries = if entries.is_empty() { String::new() } else { format!(" {}", show_entries(entries)) };
             format!("{node} persist #{}{hard_state}{entries}", id.0)
@@ -385,6 +391,7 @@ fn show(node: NodeId, effect: &Effect) -> String {
             let heir = heir.map_or("nobody".to_string(), |heir| heir.to_string());
             format!("{node} gives way, to {heir}")
         }
+        Effect::Repaired { through } => format!("{node} is whole again, up to {through}"),
         Effect::Became { role, term, leader } => {
             let leader = leader.map_or("nobody".to_string(), |leader| leader.to_string());
             format!("{node} became {} t{term}, {leader} leads", format!("{role:?}").to_lowercase())
@@ -406,6 +413,7 @@ fn show_result(node: NodeId, effect: &Effect) -> Option<String> {
         | Effect::TakeSnapshot
         | Effect::InstallSnapshot { .. }
         | Effect::GaveWay { .. }
+        | Effect::Repaired { .. }
         | Effect::Became { .. } => Some(show(node, effect)),
     }
 }

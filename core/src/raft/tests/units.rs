@@ -111,11 +111,10 @@ fn a_window_opens_as_appends_are_answered() {
 #[test]
 fn reconciling_keeps_a_log_that_has_what_is_applied() {
     let restored = || Restored {
-        hard_state: HardState { term: Term(3), vote: None },
+        hard_state: HardState { term: Term(3), ..HardState::default() },
         base: position(2, 1),
         entries: [entry(3, 1, 1), entry(4, 2, 1)].to_vec(),
-        applied: LogIndex(0),
-        membership: None,
+        ..Restored::default()
     };
     let members = Some(Membership::of(&[NodeId(7)]));
     let kept = restored().reconcile(position(3, 1), members.clone(), Planted::default());
@@ -352,7 +351,7 @@ fn a_term_that_only_the_snapshot_knows_is_made_durable() {
     world.step(own, Event::Receive { from: NodeId(2), message });
     assert!(world.network.is_empty());
     world.persist(own, 9);
-    assert_eq!(world.node(own).disk.hard_state, HardState { term: Term(3), vote: None });
+    assert_eq!(world.node(own).disk.hard_state, HardState { term: Term(3), ..HardState::default() });
     assert_eq!(world.node(own).disk.base, position(5, 3));
     let no = Message::RequestVoteResponse { term: Term(3), granted: false };
     assert!(world.network.iter().any(|flight| flight.message == no));

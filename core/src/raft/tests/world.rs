@@ -267,6 +267,14 @@ impl World {
         node.machine = node.checkpoint.clone();
     }
 
+    /// The log of a node that is down is lost, but for what it promised beside its entries.
+    pub(super) fn lose_log(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        assert!(node.raft.is_none(), "damage is found at a start");
+        let hard_state = HardState { impaired: true, ..node.disk.hard_state };
+        node.disk = Disk { hard_state, ..Disk::default() };
+    }
+
     pub(super) fn step(&mut self, id: NodeId, event: Event) {
         let now = self.now;
         let mut out = Vec::new();
@@ -312,7 +320,7 @@ impl World {
                 assert!(node.installing.is_none(), "one snapshot is installed at a time");
                 node.installing = Some(snapshot);
             }
-            Effect::GaveWay { .. } => {}
+            Effect::GaveWay { .. } | Effect::Repaired { .. } => {}
             Effect::Became { role, term, leader } => self.on_became(id, role, term, leader),
         }
     }

@@ -66,7 +66,7 @@ pub(super) struct Drive {
 fn sequence(file: File) -> u64 {
     match file {
         File::Extent(_, sequence) => sequence,
-        File::LogSegment(_) => panic!("the shard store touches no log"),
+        File::LogSegment(_) | File::HardStates => panic!("the shard store touches no log"),
     }
 }
 

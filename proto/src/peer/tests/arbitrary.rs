@@ -75,12 +75,14 @@ fn any_vote() -> impl Strategy<Value = Message> {
 fn any_forward() -> impl Strategy<Value = Message> {
     let ask = (any::<u64>(), any::<u64>()).prop_map(|(life, number)| Ask { life, number });
     let outcome = prop_oneof![any_index().prop_map(ForwardOutcome::Proposed), Just(ForwardOutcome::Busy),];
-    (any_term(), ask, any_bytes(), outcome, any_index(), 0..4).prop_map(|(term, ask, command, outcome, index, kind)| {
+    (any_term(), ask, any_bytes(), outcome, any_index(), 0..6).prop_map(|(term, ask, command, outcome, index, kind)| {
         match kind {
             0 => Message::Forward { term, ask, command },
             1 => Message::ForwardResponse { term, ask, outcome },
             2 => Message::ReadIndex { term, ask },
-            _ => Message::ReadIndexResponse { term, ask, index },
+            3 => Message::ReadIndexResponse { term, ask, index },
+            4 => Message::RecoverLog { term, ask, last: index },
+            _ => Message::RecoverLogResponse { term, ask, last: index },
         }
     })
 }

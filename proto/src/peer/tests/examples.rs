@@ -115,6 +115,8 @@ fn of_replicas() -> Vec<(&'static str, PeerMessage)> {
         ("forward-response-busy", forwarded(ForwardOutcome::Busy)),
         ("read-index", raft(Message::ReadIndex { term, ask: ASK })),
         ("read-index-response", raft(Message::ReadIndexResponse { term, ask: ASK, index })),
+        ("recover-log", raft(Message::RecoverLog { term, ask: ASK, last: index })),
+        ("recover-log-response", raft(Message::RecoverLogResponse { term, ask: ASK, last: index })),
     ]
 }
 

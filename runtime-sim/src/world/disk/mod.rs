@@ -264,6 +264,22 @@ impl Disk {
         self.sync(Name::Core(file), SimTime(u64::MAX)).map(drop)
     }
 
+    /// Writes a part of a file durably outside of any order, as a starting process does.
+    pub fn write_durably(&mut self, file: File, offset: u64, bytes: Bytes) {
+        let name = Name::Core(file);
+        self.bad_sectors.retain(|(bad, sector)| *bad != name || *sector != offset / SECTOR);
+        let written = self.files.get_mut(&name).expect("the file was read before");
+        written.write(offset, bytes, SimTime(0));
+        written.sync(SimTime(u64::MAX), &mut self.chance);
+    }
+
+    /// Removes a file durably outside of any order, as a starting process does.
+    pub fn remove_durably(&mut self, file: File) {
+        let name = Name::Core(file);
+        self.files.remove(&name);
+        self.bad_sectors.retain(|(bad, _)| *bad != name);
+    }
+
     /// Syncs the directories outside of any order (`DISK-4`): what exists will exist, what is gone stays gone.
     pub fn settle_directories(&mut self) {
         self.removed.clear();
