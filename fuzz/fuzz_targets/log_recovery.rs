@@ -3,13 +3,13 @@
 //! The first byte of the input chooses where the files come from: the input itself, or a valid log that the input first
 //! drives and then damages. The second finds its way through the checksums, which random bytes never do.
 //!
-//! - Recovery does not panic.
+//! - Recovery does not panic, of the copy of terms and votes neither.
 //! - A log that nothing happened to is recovered as it was asked to be, and one with flipped bytes so or not at all.
 //! - What it recovers, it recovers again: at once, after its first orders were carried out, and after one more request.
 #![no_main]
 
 use anvil_core::disk::{DiskOrder, DiskOutcome, File};
-use anvil_core::log::{Config, Effect, Event, Log, RecoveredGroup, RecoveredGroups};
+use anvil_core::log::{Config, Effect, Event, HardStates, Log, RecoveredGroup, RecoveredGroups};
 use anvil_core::planted::Planted;
 use anvil_core::types::{Entries, Entry, GroupId, HardState, LogIndex, LogPosition, NodeId, Payload, PersistId, Term};
 use bytes::Bytes;
@@ -27,7 +27,8 @@ type Files = BTreeMap<u64, Vec<u8>>;
 fuzz_target!(|input: &[u8]| {
     let mut input = Input(input);
     match input.byte() {
-        0..32 => check(input.files()),
+        0 => drop(HardStates::recover(config().cluster, config().node, Some(input.0))),
+        1..32 => check(input.files()),
         32.. => {
             let (mut files, groups) = input.drive();
             assert_eq!(recover(&files).map(|recovered| recovered.1), Some(groups.clone()), "nothing is damaged");
@@ -91,7 +92,8 @@ impl Input<'_> {
                         .collect();
                     state.entries.retain(|entry| entry.position.index.0 < first || entries.is_empty());
                     state.entries.extend(entries.iter().cloned());
-                    let hard_state = (self.byte() % 2 == 1).then_some(HardState { term, vote: Some(NodeId(id)), impaired: false });
+                    let hard_state =
+                        (self.byte() % 2 == 1).then_some(HardState { term, vote: Some(NodeId(id)), impaired: false });
                     state.hard_state = hard_state.unwrap_or(state.hard_state);
                     Event::Append { group, id: PersistId(id), hard_state, entries }
                 }
@@ -212,6 +214,6 @@ fn carry_out(log: &mut Log, effects: Vec<Effect>, files: &mut Files) {
 fn sequence(file: File) -> u64 {
     match file {
         File::LogSegment(sequence) => sequence,
-        File::Extent(..) => panic!("the log ordered something of an extent"),
+        File::Extent(..) | File::HardStates => panic!("the log ordered something of an extent"),
     }
 }
