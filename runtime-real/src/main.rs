@@ -9,6 +9,9 @@ use tracing_subscriber::EnvFilter;
 
 /// How long mimalloc keeps freed pages, in milliseconds.
 const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
+/// Its own default is a second, over which a node would keep much that it does not need. Without any delay half of the time of large
+/// bodies goes to the kernel's giving pages and taking them back.
+const PURGE_DELAY_MS: &str = "100";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -17,7 +20,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let is_node = matches!(cli.command, None | Some(Command::Serve(_)));
     if is_node {
-        return_freed_memory_at_once();
+        return_freed_memory_soon();
     }
     let filter = EnvFilter::try_from_env("ANVIL_LOG").unwrap_or_else(|_| EnvFilter::new("warn,anvil=info"));
     // At its lower levels `s3s` writes signatures that would be good ones.
@@ -54,10 +57,10 @@ fn door_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
-/// Begins this process anew, with the allocator told to return freed pages to the kernel at once: stripes are megabytes that
-/// one thread allocates and another frees, and what is kept of them for a while is a good part of a node's memory. mimalloc
+/// Begins this process anew, with the allocator told when to return freed pages to the kernel: stripes are megabytes that
+/// one thread allocates and another frees, and what is kept of them for long is a good part of a node's memory. mimalloc
 /// reads its options from the environment before `main`, and what it is asked later takes `unsafe`.
-fn return_freed_memory_at_once() {
+fn return_freed_memory_soon() {
     if std::env::var_os(PURGE_DELAY).is_some() {
         return;
     }
@@ -65,5 +68,5 @@ fn return_freed_memory_at_once() {
     let name = arguments.next().unwrap_or_else(|| "anvil".into());
     let Ok(binary) = std::env::current_exe() else { return };
     // This returns only when it failed, and then the node runs with more memory.
-    let _failed = std::process::Command::new(binary).arg0(name).args(arguments).env(PURGE_DELAY, "0").exec();
+    let _failed = std::process::Command::new(binary).arg0(name).args(arguments).env(PURGE_DELAY, PURGE_DELAY_MS).exec();
 }
