@@ -1,7 +1,6 @@
 //! One stripe on its way from the drives to a reader: data shards first, parity when one of them fails or is slow.
 //!
-//! - `READ-1` No byte leaves that failed its check: the plaintext comes from `stripe::open`, which verifies every frame
-//!   and the seal.
+//! - `READ-1` No byte leaves that failed its check: the plaintext comes from `stripe::open`, which verifies the seal.
 //! - `READ-2` A stripe whose shards are missing or fail their frame's check is refused only after all its `k + m`
 //!   positions have been tried. A stripe that decodes from sound frames and fails its seal is refused at once: a drive
 //!   cannot do that by accident, and which frame lies cannot be told from outside of the seal.

@@ -45,7 +45,8 @@ fn records(profile: Profile, shards: &[Shard]) -> Vec<Option<Bytes>> {
         Missing => None,
         Damaged => {
             let mut bytes = record.to_vec();
-            *bytes.last_mut().expect("a record has bytes") ^= 1;
+            // The first byte of the first frame, which follows the header.
+            bytes[40] ^= 1;
             Some(bytes.into())
         }
     });

@@ -6,7 +6,7 @@
 //! what checksums cannot: bytes changed on purpose, or a stripe that stands where another belongs. Everything here is
 //! a pure function of its arguments, so a runtime may call it on any core.
 //!
-//! - `STRIPE-1` No byte leaves [`open`] that failed a frame's checksum or the seal.
+//! - `STRIPE-1` No byte leaves [`open`] but of a stripe whose seal held.
 //! - `STRIPE-2` Any `k` of the `k + m` records give the stripe back, whichever they are.
 //! - `STRIPE-3` A record is taken only as the position, stripe, version, profile and length that its header names.
 //! - `STRIPE-4` A nonce is never used twice with one key: stripes count from 0 in the low 32 bits of the nonce, the
