@@ -3,6 +3,7 @@
 use crate::admin::AdminArgs;
 use crate::bench::Bench;
 use crate::cluster::ClusterArgs;
+use crate::front::Domains;
 use crate::peers::JoinToken;
 use anvil_core::node::config::ScrubPace;
 use anvil_proto::join::is_name;
@@ -121,6 +122,10 @@ pub struct ServeArgs {
     /// The region that clients sign for.
     #[arg(long, default_value = "us-east-1", value_name = "REGION")]
     pub region: String,
+    /// A domain that leads to this node, with all names below it: the host BUCKET.DOMAIN is then that bucket, as most SDKs ask by
+    /// default. Given several times, any of them.
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Vec<String>,
 }
 
 impl ServeArgs {
@@ -159,6 +164,7 @@ impl ServeArgs {
             anyhow::bail!("--scrub-rate 0 would never read anything; --scrub-days 0 searches only when asked to");
         }
         self.clock_drift_ppm_max()?;
+        Domains::parse(&self.domain)?;
         self.check_membership()
     }
 

@@ -62,6 +62,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     let settings = front::Settings {
         region: args.region.clone(),
+        domains: front::Domains::parse(&args.domain)?,
         lifecycle_day: args.lifecycle_day(),
         open_admin: args.listen.is_loopback(),
         root_key: Some(directory.root_key.clone()),

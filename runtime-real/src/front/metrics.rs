@@ -23,6 +23,10 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub struct OperationName(pub &'static str);
 
+/// Marks a response to a request that its host led to S3.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ByHost;
+
 /// Upper bounds of the buckets, in microseconds, and as Prometheus writes them, in seconds.
 const BUCKETS: [(u128, &str); 14] = [
     (500, "0.0005"),
@@ -223,9 +227,9 @@ pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Reques
     metrics.in_flight.fetch_add(1, Ordering::Relaxed);
     let guard = InFlight(Arc::clone(&metrics));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let door = door_of(&path);
     let response = next.run(request).await;
     drop(guard);
+    let door = if response.extensions().get::<ByHost>().is_some() { "s3" } else { door_of(&path) };
     let operation = response.extensions().get::<OperationName>().map_or("other", |name| name.0);
     let status = response.status().as_u16();
     let took = began.elapsed();

@@ -6,6 +6,7 @@
 //! - `FRONT-1` What has no authentication of its own (`/kv`, `/status`, sessions, metrics, and what changes the cluster) is
 //!   open only where the listener is loopback ([`Settings::open_admin`]), and even there not to web pages; anywhere else it wants the secret access key
 //!   as a bearer token.
+//! - `FRONT-3` The host of a bucket leads to S3, whatever the path: `/kv/a` is a key of that bucket.
 //! - `FRONT-2` Health and readiness are always open: they say one word.
 //!
 //! Source: DESIGN section 8. The S3 door is the module `s3`.
@@ -23,7 +24,7 @@ mod users;
 #[cfg(test)]
 mod tests;
 
-pub use crate::s3::Credentials;
+pub use crate::s3::{Credentials, Domains};
 pub use cluster::Cluster;
 pub use leaving::{Leaving, telling};
 pub use serve::serve;
@@ -35,19 +36,26 @@ use crate::users::Users;
 use admin::Guard;
 use anvil_core::stripe::RootKey;
 use axum::Router;
-use axum::middleware;
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
-use metrics::Metrics;
+use http::Request;
+use metrics::{ByHost, Metrics};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tower::Service as _;
 
 /// How the doors behave.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The region that clients sign for.
     pub region: String,
+    /// Domains under which buckets have hosts of their own.
+    pub domains: Domains,
     /// Whether `/kv`, `/status`, sessions and metrics need no bearer token: true only for a listener on loopback.
     pub open_admin: bool,
     /// How long a day of lifecycle rules is, as the node has it.
@@ -59,7 +67,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         let lifecycle_day = Duration::from_secs(24 * 3600);
-        Settings { region: "us-east-1".to_owned(), open_admin: false, lifecycle_day, root_key: None }
+        let (region, domains) = ("us-east-1".to_owned(), Domains::default());
+        Settings { region, domains, open_admin: false, lifecycle_day, root_key: None }
     }
 }
 
@@ -82,6 +91,16 @@ impl Deref for Doors {
     fn deref(&self) -> &Shared {
         &self.0
     }
+}
+
+/// FRONT-3
+async fn by_host(State((domains, mut s3)): State<(Domains, S3Door)>, request: Request<Body>, next: Next) -> Response {
+    if domains.bucket_of(&request).is_none() {
+        return next.run(request).await;
+    }
+    let mut response = s3.call(request).await.unwrap_or_else(|never| match never {});
+    response.extensions_mut().insert(ByHost);
+    response
 }
 
 /// All doors of the node behind `client`. Without a `cluster` nobody can join by it.
@@ -115,7 +134,8 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings, clus
         .route("/-/keys/{id}", delete(users::delete_key))
         .route("/-/transfer-leader", post(cluster::transfer_leader))
         .layer(middleware::from_fn_with_state(guard.clone(), admin::check));
-    let s3 = S3Door::new(client, users, settings.region, settings.lifecycle_day);
+    let domains = settings.domains.clone();
+    let s3 = S3Door::new(client, users, settings.region, settings.domains, settings.lifecycle_day);
     // These could be names of buckets, and whoever asks for such a bucket hears of S3 that it cannot be.
     let own = |handler: MethodRouter<Doors>| {
         let guarded = handler.route_layer(middleware::from_fn_with_state(guard.clone(), admin::check));
@@ -129,7 +149,8 @@ pub fn router(client: Client, credentials: Credentials, settings: Settings, clus
         .route("/-/health", get(status::health))
         .route("/-/ready", get(status::ready))
         .with_state(doors)
-        .fallback_service(s3)
+        .fallback_service(s3.clone())
+        .layer(middleware::from_fn_with_state((domains, s3), by_host))
         .layer(middleware::from_fn(drain::drain))
         .layer(middleware::from_fn_with_state(metrics, metrics::observe))
 }

@@ -5,7 +5,7 @@
 //! Source: AWS, "Error responses": REST error responses; the names of conditions as AWS answers them.
 
 use super::layer::escape;
-use http::Request;
+use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 
 const CONDITIONS: [(&str, &str); 7] = [
@@ -28,10 +28,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of<B>(request: &Request<B>) -> Asked {
-        let headers = request.headers();
+    /// Of a request with this path, in path style.
+    pub(super) fn of(path: &str, headers: &HeaderMap) -> Asked {
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let path = decoded(request.uri().path().trim_start_matches('/'));
+        let path = decoded(path.trim_start_matches('/'));
         let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
         let source = headers.get("x-amz-copy-source").and_then(|source| source.to_str().ok());
         let source = source.map(|source| decoded(source.split('?').next().unwrap_or_default()));
@@ -59,11 +59,13 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::Request;
 
     fn asked(uri: &str, headers: &[(&str, &str)]) -> Asked {
         let request =
             headers.iter().fold(Request::builder().uri(uri), |request, (name, value)| request.header(*name, *value));
-        Asked::of(&request.body(()).expect("a test's request is well-formed"))
+        let request = request.body(()).expect("a test's request is well-formed");
+        Asked::of(request.uri().path(), request.headers())
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use super::access::{Authority, OperationCell};
 use super::chunks::{DocumentCheck, Framing, Guarded, Watch};
 use super::digests::{Claims, Hashes};
+use super::domains::Domains;
 use super::error::from_fault;
 use super::error_details::Asked;
 use super::form_fields::Form;
@@ -56,6 +57,7 @@ pub struct S3Door {
     service: S3Service,
     client: Client,
     region: Arc<str>,
+    domains: Domains,
     next_request: Arc<AtomicU64>,
 }
 
@@ -67,12 +69,13 @@ impl std::fmt::Debug for S3Door {
 
 impl S3Door {
     /// A door to the node of `client`, for its users. `day` is that of lifecycle rules.
-    pub fn new(client: Client, users: Users, region: String, day: Duration) -> S3Door {
+    pub fn new(client: Client, users: Users, region: String, domains: Domains, day: Duration) -> S3Door {
         let gateway = Gateway::new(client.clone(), users.clone(), region.clone(), day);
         let access = gateway.access.clone();
         let mut builder = S3ServiceBuilder::new(gateway);
         builder.set_auth(Authority(users));
         builder.set_access(access);
+        builder.set_host(domains.clone());
         let mut config = S3Config::default();
         config.xml_max_body_size = DOCUMENT_MAX;
         // `s3s` holds a form in memory as a whole.
@@ -87,6 +90,7 @@ impl S3Door {
             service: builder.build(),
             client,
             region: region.into(),
+            domains,
             next_request: Arc::new(AtomicU64::new(start << 24)),
         }
     }
@@ -94,13 +98,13 @@ impl S3Door {
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let id = format!("{:016X}", self.next_request.fetch_add(1, Ordering::Relaxed));
         let operation = OperationCell::default();
-        let resource = request.uri().path().to_owned();
-        let asked = Asked::of(&request);
+        let resource = self.domains.path(&request).into_owned();
+        let asked = Asked::of(&resource, request.headers());
         let watch = Watch::default();
         let waits = waits(&request);
         let empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
         let origin = Origin::of(&request);
-        let mut response = self.judge(request, &operation, &watch).await;
+        let mut response = self.judge(request, &resource, &operation, &watch).await;
         if let Some(origin) = origin
             && let Some(headers) = self.cors(&resource, &origin).await
         {
@@ -124,15 +128,22 @@ impl S3Door {
         response
     }
 
-    async fn judge(&self, request: Request<Body>, operation: &OperationCell, watch: &Watch) -> Response<Body> {
+    /// `path`: that of the request in path style.
+    async fn judge(
+        &self,
+        request: Request<Body>,
+        path: &str,
+        operation: &OperationCell,
+        watch: &Watch,
+    ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         // S3-8
         if parts.method == Method::OPTIONS {
-            return self.preflight(&parts).await;
+            return self.preflight(&parts, path).await;
         }
-        let admitted = policy::admit(&parts, &self.region);
+        let admitted = policy::admit(&parts, path, &self.region);
         let framing = admitted.as_ref().map_or(Framing::Plain, |admitted| admitted.framing);
-        let document = document_check(&parts, framing);
+        let document = document_check(&parts, path, framing);
         let is_form = match &admitted {
             Ok(admitted) => admitted.is_form,
             Err(denial) => return refusal(denial),
@@ -226,14 +237,14 @@ impl S3Door {
     }
 
     /// CORS-1
-    async fn preflight(&self, parts: &Parts) -> Response<Body> {
+    async fn preflight(&self, parts: &Parts, path: &str) -> Response<Body> {
         let text = |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let forbidden = |status, code, message: &str| refusal(&Denial { status, code, message: message.to_owned() });
         let (Some(origin), Some(method)) = (text(header::ORIGIN), text(header::ACCESS_CONTROL_REQUEST_METHOD)) else {
             let message = "Insufficient information. Origin request header needed.";
             return forbidden(StatusCode::BAD_REQUEST, "BadRequest", message);
         };
-        let Some(configuration) = self.cors_of(parts.uri.path()).await else {
+        let Some(configuration) = self.cors_of(path).await else {
             let message = "CORSResponse: CORS is not enabled for this bucket.";
             return forbidden(StatusCode::FORBIDDEN, "AccessForbidden", message);
         };
@@ -262,8 +273,8 @@ fn fault_code(error: &s3s::S3Error) -> &'static str {
 }
 
 /// Requests whose body is an XML document, which `s3s` reads as a whole.
-fn document_check(parts: &Parts, framing: Framing) -> Option<DocumentCheck> {
-    let path = parts.uri.path().trim_start_matches('/');
+fn document_check(parts: &Parts, path: &str, framing: Framing) -> Option<DocumentCheck> {
+    let path = path.trim_start_matches('/');
     let on_bucket = !path.trim_end_matches('/').contains('/');
     let reads_document = parts.method == Method::POST || (parts.method == Method::PUT && on_bucket);
     let length = parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;

@@ -7,7 +7,7 @@
 //!
 //! Invariants: `S3-1` to `S3-5` in `policy.rs`, `S3-6` in `wishes.rs`, `CHUNK-*` in `chunks.rs`, `SUM-*` in
 //! `digests.rs`, `FORM-1` in `form_fields.rs`, `IN-*` in `intake.rs`, `OUT-*` in `outflow.rs`,
-//! `S3-7`, `S3-11` in `access.rs`, `S3-8` to `S3-10` in `layer.rs`, `CORS-1` in `cors.rs`.
+//! `S3-7`, `S3-11` in `access.rs`, `S3-8` to `S3-10` in `layer.rs`, `CORS-1` in `cors.rs`, `HOST-1` in `domains.rs`.
 //!
 //! Source: AWS, "Amazon S3 API Reference"; DESIGN section 8. Not here: TLS, tenants, `/kv` (`front`). What is
 //! supported, and what not, is listed in `docs/s3.md`.
@@ -21,6 +21,7 @@ mod conditions;
 mod copy;
 mod cors;
 mod digests;
+mod domains;
 mod error;
 mod error_details;
 mod form_fields;
@@ -49,6 +50,7 @@ mod wishes;
 #[cfg(test)]
 mod tests;
 
+pub use domains::Domains;
 pub use layer::S3Door;
 
 /// Who may use S3 on this node.

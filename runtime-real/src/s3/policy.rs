@@ -63,11 +63,11 @@ pub(super) struct Admitted {
 }
 
 /// Judges a request by its head.
-pub(super) fn admit(parts: &Parts, region: &str) -> Result<Admitted, Denial> {
+pub(super) fn admit(parts: &Parts, path: &str, region: &str) -> Result<Admitted, Denial> {
     let query = parse_query(parts.uri.query().unwrap_or(""))?;
     check_headers(&parts.headers)?;
     check_authentication(parts, &query, region)?;
-    check_query(&parts.method, parts.uri.path(), &query)?;
+    check_query(&parts.method, path, &query)?;
     let framing = framing(&parts.headers)?;
     check_sizes(&parts.headers, framing)?;
     Ok(Admitted { framing, is_form: is_form(parts) })

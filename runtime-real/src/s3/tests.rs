@@ -7,7 +7,7 @@ use super::digests::{Algorithm, Claims, Combination, FalseClaim, Hashes, base64,
 use super::listing::{KeyEncoding, UploadMarker, page_size, upload_page};
 use super::multipart::{ListedPart, ObjectClaim, check_parts};
 use super::objects::slice;
-use super::policy::{BODY_SIZE_MAX, UNSIGNED_ALLOWED, admit};
+use super::policy::{self, Admitted, BODY_SIZE_MAX, Denial, UNSIGNED_ALLOWED};
 use super::{error, names, wishes};
 use crate::client::ClientError;
 use anvil_core::node::Unavailable;
@@ -33,6 +33,10 @@ fn head(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
         request = request.header(*name, *value);
     }
     request.body(()).expect("a test's request is well-formed").into_parts().0
+}
+
+fn admit(parts: &Parts, region: &str) -> Result<Admitted, Denial> {
+    policy::admit(parts, parts.uri.path(), region)
 }
 
 fn refused(parts: &Parts) -> &'static str {

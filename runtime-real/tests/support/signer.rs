@@ -53,6 +53,8 @@ pub struct Signer {
     pub region: String,
     pub service: String,
     pub at: OffsetDateTime,
+    /// The host that is asked for; the address by default.
+    pub host: Option<String>,
     /// Whether the time is said in `Date`, not in `x-amz-date`.
     pub plain_date: bool,
 }
@@ -72,6 +74,7 @@ impl Signer {
             region: "us-east-1".to_owned(),
             service: "s3".to_owned(),
             at: OffsetDateTime::now_utc(),
+            host: None,
             plain_date: false,
         }
     }
@@ -97,6 +100,12 @@ impl Signer {
     #[must_use]
     pub fn body(mut self, body: &[u8]) -> Signer {
         self.body = body.to_vec();
+        self
+    }
+
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Signer {
+        self.host = Some(host.to_owned());
         self
     }
 
@@ -149,7 +158,7 @@ impl Signer {
     pub fn sign(&self, address: SocketAddr) -> (String, Vec<(String, String)>, String) {
         let payload = self.payload.clone().unwrap_or_else(|| sha256_hex(&self.body));
         let mut headers = self.headers.clone();
-        headers.push(("host".to_owned(), address.to_string()));
+        headers.push(("host".to_owned(), self.host.clone().unwrap_or_else(|| address.to_string())));
         headers.push(match self.plain_date {
             false => ("x-amz-date".to_owned(), self.date()),
             true => ("date".to_owned(), self.http_date()),
@@ -172,7 +181,7 @@ impl Signer {
     /// The target of a presigned request: `host` is signed, and the headers given.
     pub fn presign(&self, address: SocketAddr, expires: u64) -> (String, Vec<(String, String)>) {
         let mut headers = self.headers.clone();
-        headers.push(("host".to_owned(), address.to_string()));
+        headers.push(("host".to_owned(), self.host.clone().unwrap_or_else(|| address.to_string())));
         let mut names: Vec<String> = headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         names.sort();
         let more = [
