@@ -81,6 +81,19 @@ pub struct ServeArgs {
     /// Where the node stands, such as a rack or a data center. Nodes of one zone are expected to fail together.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     pub zone: String,
+    /// Speak TLS on --http-port as well, beside plain HTTP, with a certificate that the node makes for itself unless --tls-cert gives one.
+    #[arg(long)]
+    pub tls: bool,
+    /// The certificate for TLS on --http-port, as PEM, with those that lead to its authority. A file that changes is taken up without a
+    /// restart.
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, as PEM.
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Refuse requests without TLS.
+    #[arg(long)]
+    pub tls_only: bool,
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,

@@ -67,6 +67,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         open_admin: args.listen.is_loopback(),
         root_key: Some(directory.root_key.clone()),
     };
+    let tls = tls(&args, &directory)?;
     let cluster = node.peers.clone().map(|peers| front::Cluster::new(directory.ca.clone(), directory.node, peers));
     let router = front::router(node.client.clone(), credentials, settings, cluster);
     let leaving = front::Leaving::default();
@@ -76,7 +77,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         // A closed channel means that `serve` is gone, and stopping is right then too.
         let _ = stopping.wait_for(|stop| *stop).await;
     };
-    let doors = tokio::spawn(front::serve(listener, router, shutdown));
+    let doors = tokio::spawn(front::serve(listener, router, tls, shutdown));
     // A node serves whether or not anybody listens to its standard output.
     let _ = std::io::stdout().write_all(greeting(&args, &directory, address).as_bytes());
 
@@ -105,6 +106,25 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     drop(directory);
     stopped.map_err(|fatal| anyhow::anyhow!("{fatal}"))
+}
+
+/// How the client port speaks TLS, if it does.
+fn tls(args: &ServeArgs, directory: &NodeDirectory) -> anyhow::Result<Option<Arc<front::Tls>>> {
+    let files = match args.tls_cert.clone().zip(args.tls_key.clone()) {
+        Some((certificate, key)) => front::TlsFiles { certificate, key },
+        None if args.tls || args.tls_only => {
+            let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+            if !args.listen.is_loopback() && !args.listen.is_unspecified() {
+                names.push(args.listen.to_string());
+            }
+            names.extend(args.domain.iter().flat_map(|domain| [domain.clone(), format!("*.{domain}")]));
+            let files = front::TlsFiles::self_made(&directory.first().join("keys"), names)?;
+            tracing::info!("clients of TLS may trust {}", files.certificate.display());
+            files
+        }
+        None => return Ok(None),
+    };
+    front::Tls::new(files, args.tls_only).map(Some)
 }
 
 /// How long a node asks to be taken in.
@@ -146,15 +166,16 @@ fn greeting(args: &ServeArgs, directory: &NodeDirectory, address: SocketAddr) ->
     };
     let (id, secret, region) = (&directory.access_key_id, shown(args, directory), &args.region);
     let version = env!("CARGO_PKG_VERSION");
+    let scheme = if args.tls_only { "https" } else { "http" };
     format!(
         "anvil {version} is ready
   node       {name} with {drives} drive(s): {dirs}
-  endpoint   http://{address}   (S3, /kv, /status, /-/metrics)
+  endpoint   {scheme}://{address}   (S3, /kv, /status, /-/metrics)
 {keys}
   export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={region}
-  aws --endpoint-url http://{address} s3 mb s3://demo
-  aws --endpoint-url http://{address} s3 cp README.md s3://demo/
-  curl -X PUT --data 'hello' http://{address}/kv/greeting && curl http://{address}/kv/greeting
+  aws --endpoint-url {scheme}://{address} s3 mb s3://demo
+  aws --endpoint-url {scheme}://{address} s3 cp README.md s3://demo/
+  curl -X PUT --data 'hello' {scheme}://{address}/kv/greeting && curl {scheme}://{address}/kv/greeting
 
 "
     )

@@ -34,7 +34,7 @@ async fn who_connected_before_the_stop_is_served_after_it() {
     }
     let leaving = Leaving::default();
     leaving.begin();
-    let serving = tokio::spawn(serve(listener, telling(router(), leaving), std::future::ready(())));
+    let serving = tokio::spawn(serve(listener, telling(router(), leaving), None, std::future::ready(())));
     sleep(Duration::from_millis(50)).await;
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
     for client in &mut clients {
@@ -50,7 +50,7 @@ async fn clients_are_told_before_their_connections_end() {
     let address = listener.local_addr().unwrap();
     let leaving = Leaving::default();
     let (stop, stopping) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve(listener, telling(router(), leaving.clone()), stopping));
+    let serving = tokio::spawn(serve(listener, telling(router(), leaving.clone()), None, stopping));
     let mut kept = TcpStream::connect(address).await.unwrap();
     kept.write_all(REQUEST).await.unwrap();
     let mut heard = [0; 256];

@@ -92,6 +92,7 @@ impl EtcdConnection {
         let mut sender = match self.sender.take() {
             Some(sender) if !sender.is_closed() => sender,
             Some(_) | None => {
+                anyhow::ensure!(!self.endpoint.is_encrypted(), "an etcd is spoken to without TLS");
                 let stream = TokioIo::new(self.endpoint.stream().await?);
                 let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
                 tokio::spawn(connection);

@@ -21,7 +21,11 @@ const KEYS_OF_A_CLIENT: u64 = 1000;
 const KEYS_READ_BY_A_CLIENT: u64 = 16;
 
 pub(super) async fn bench(args: KvArgs) -> anyhow::Result<()> {
-    let endpoints = args.endpoint.iter().map(|url| Endpoint::parse(url)).collect::<anyhow::Result<Vec<_>>>()?;
+    let endpoints = args
+        .endpoint
+        .iter()
+        .map(|url| Endpoint::parse(url, args.ca_cert.as_deref()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let printer = Printer::new(args.output.json);
     let raw_before = raw_rate(args.dir.clone()).await?;
     let size = shown_size(args.value_size);

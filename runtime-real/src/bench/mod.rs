@@ -57,6 +57,9 @@ pub struct KvArgs {
     /// Endpoint of a node; several times, or separated by commas, for several.
     #[arg(long, default_value = "http://127.0.0.1:9000", value_delimiter = ',', value_name = "URL")]
     endpoint: Vec<String>,
+    /// Who is trusted to vouch for endpoints with https://, as PEM.
+    #[arg(long, value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
     /// What clients do; one run for each.
     #[arg(long, value_enum, default_value = "put,get", value_delimiter = ',', value_name = "OPERATION")]
     operation: Vec<KvOperation>,
@@ -140,6 +143,9 @@ pub struct S3Args {
     /// Any S3 endpoint that takes path-style requests; several times, or separated by commas, for several of one cluster.
     #[arg(long, default_value = "http://127.0.0.1:9000", value_delimiter = ',', value_name = "URL")]
     endpoint: Vec<String>,
+    /// Who is trusted to vouch for endpoints with https://, as PEM.
+    #[arg(long, value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
     /// Sizes of objects; one put run and one get run for each.
     #[arg(long, default_value = "4KiB,1MiB,64MiB", value_delimiter = ',', value_name = "SIZE", value_parser = size)]
     size: Vec<usize>,

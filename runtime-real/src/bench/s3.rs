@@ -42,7 +42,11 @@ impl Body {
 
 pub(super) async fn bench(args: S3Args) -> anyhow::Result<()> {
     let target = Target {
-        endpoints: args.endpoint.iter().map(|url| Endpoint::parse(url)).collect::<anyhow::Result<_>>()?,
+        endpoints: args
+            .endpoint
+            .iter()
+            .map(|url| Endpoint::parse(url, args.ca_cert.as_deref()))
+            .collect::<anyhow::Result<_>>()?,
         credentials: Arc::new(credentials(&args)?),
         bucket: args.bucket.as_str().into(),
     };

@@ -19,6 +19,7 @@ mod leaving;
 pub mod metrics;
 mod serve;
 mod status;
+mod tls;
 mod users;
 
 #[cfg(test)]
@@ -27,8 +28,9 @@ mod tests;
 pub use crate::s3::{Credentials, Domains};
 pub use cluster::Cluster;
 pub use leaving::{Leaving, telling};
-pub use serve::serve;
+pub use serve::{Peer, serve};
 pub(crate) use status::group_name;
+pub use tls::{Tls, TlsFiles};
 
 use crate::client::Client;
 use crate::s3::S3Door;

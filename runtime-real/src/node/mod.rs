@@ -18,6 +18,7 @@ mod room;
 mod state_threads;
 mod workers;
 
+pub(crate) use checked_file::sync_parent;
 pub use core_loop::{Inbox, NodeHandle, StartOptions, start};
 pub(crate) use directory::random;
 pub use directory::{Begun, Candidate, DirectoryError, Given, NodeDirectory};

@@ -88,7 +88,8 @@ impl S3Access for Access {
             }
             None => None,
         };
-        let mut caller = Caller { user, ..Caller::default() };
+        let peer = cx.extensions_mut().get().copied();
+        let mut caller = Caller { user, peer, ..Caller::default() };
         let operation = cx.s3_op().name();
         let (bucket, key) = match cx.s3_path() {
             s3s::path::S3Path::Root => (None, None),
@@ -101,7 +102,7 @@ impl S3Access for Access {
                 caller.bucket = Some(Arc::clone(&guarded.row));
                 caller.rules = Arc::clone(&guarded.rules);
                 expect_owner(cx.headers(), "x-amz-expected-bucket-owner", &guarded.row)?;
-                let context = rights::context(cx.headers(), cx.uri(), caller.user.as_deref());
+                let context = rights::context(cx.headers(), cx.uri(), &caller);
                 for right in rights::of(operation, cx.headers(), cx.uri()) {
                     self.require(&guarded, &caller, &right, &bucket, key.as_deref(), &context).await?;
                 }
@@ -199,8 +200,8 @@ impl Access {
         };
         let guarded = self.guarded(&bucket).await?;
         expect_owner(cx.headers(), "x-amz-source-expected-bucket-owner", &guarded.row)?;
-        let caller = Caller { user: caller.user.clone(), bucket: Some(Arc::clone(&guarded.row)), ..Caller::default() };
-        let mut context = rights::context(cx.headers(), &http::Uri::from_static("/"), caller.user.as_deref());
+        let caller = Caller { bucket: Some(Arc::clone(&guarded.row)), rules: Arc::default(), ..caller.clone() };
+        let mut context = rights::context(cx.headers(), &http::Uri::from_static("/"), &caller);
         let action = if version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
         if let Some(version) = version_id {
             context.insert("s3:versionid".to_owned(), vec![version.to_string()]);

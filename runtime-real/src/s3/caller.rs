@@ -1,5 +1,6 @@
 //! Who asks, and what is known of the bucket that is asked about: found once, before the operation, and read by it.
 
+use crate::front::Peer;
 use crate::users::User;
 use anvil_core::state::{BucketRow, LifecycleRule};
 use http::Extensions;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 pub(super) struct Caller {
     /// Nobody, when the request is not signed.
     pub(super) user: Option<Arc<User>>,
+    /// Where the request came from.
+    pub(super) peer: Option<Peer>,
     /// The bucket of the request, if there is one.
     pub(super) bucket: Option<Arc<BucketRow>>,
     /// The lifecycle rules of that bucket.

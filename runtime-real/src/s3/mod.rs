@@ -9,7 +9,7 @@
 //! `digests.rs`, `FORM-1` in `form_fields.rs`, `IN-*` in `intake.rs`, `OUT-*` in `outflow.rs`,
 //! `S3-7`, `S3-11` in `access.rs`, `S3-8` to `S3-10` in `layer.rs`, `CORS-1` in `cors.rs`, `HOST-1` in `domains.rs`.
 //!
-//! Source: AWS, "Amazon S3 API Reference"; DESIGN section 8. Not here: TLS, tenants, `/kv` (`front`). What is
+//! Source: AWS, "Amazon S3 API Reference"; DESIGN section 8. Not here: tenants, `/kv` (`front`). What is
 //! supported, and what not, is listed in `docs/s3.md`.
 
 mod access;

@@ -90,7 +90,7 @@ impl Gateway {
             return Err(coded(S3ErrorCode::MalformedXML, "One request deletes 1 to 1000 objects."));
         }
         let guarded = self.access.guarded(&input.bucket).await?;
-        let context = rights::context(&headers, &uri, caller.user.as_deref());
+        let context = rights::context(&headers, &uri, &caller);
         let bypass = input.bypass_governance_retention.unwrap_or(false);
         let (guarded, caller, context, bucket) = (&guarded, &caller, &context, &input.bucket);
         let one = |entry: ObjectIdentifier| async move {

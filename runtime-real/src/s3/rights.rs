@@ -2,8 +2,8 @@
 //!
 //! Source: AWS service authorization reference, "Actions, resources, and condition keys for Amazon S3".
 
+use super::caller::Caller;
 use super::policy::parse_query;
-use crate::users::User;
 use anvil_core::access::Fallback;
 use anvil_core::state::Permission;
 use http::{HeaderMap, Uri};
@@ -106,14 +106,17 @@ fn names_version(uri: &Uri) -> bool {
 }
 
 /// What a policy may ask about a request, the keys in lower case.
-pub(super) fn context(headers: &HeaderMap, uri: &Uri, user: Option<&User>) -> BTreeMap<String, Vec<String>> {
+pub(super) fn context(headers: &HeaderMap, uri: &Uri, caller: &Caller) -> BTreeMap<String, Vec<String>> {
     let mut context: BTreeMap<String, Vec<String>> = BTreeMap::new();
     fn set(context: &mut BTreeMap<String, Vec<String>>, key: &str, value: &str) {
         context.insert(key.to_owned(), vec![value.to_owned()]);
     }
-    // There is no TLS on this port.
-    set(&mut context, "aws:securetransport", "false");
-    if let Some(user) = user {
+    let is_encrypted = caller.peer.is_some_and(|peer| peer.is_encrypted);
+    set(&mut context, "aws:securetransport", if is_encrypted { "true" } else { "false" });
+    if let Some(peer) = caller.peer {
+        set(&mut context, "aws:sourceip", &peer.address.ip().to_canonical().to_string());
+    }
+    if let Some(user) = caller.user.as_deref() {
         set(&mut context, "aws:username", &user.name);
         set(&mut context, "aws:userid", user.shown_id());
     }

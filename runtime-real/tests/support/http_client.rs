@@ -70,7 +70,8 @@ impl Connection {
     }
 }
 
-fn parse(bytes: &[u8], method: &str) -> Answer {
+/// Reads an answer that has come completely.
+pub fn parse(bytes: &[u8], method: &str) -> Answer {
     let mut bytes = bytes;
     loop {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");

@@ -5,12 +5,12 @@ mod http_client;
 mod model_node;
 mod signer;
 
-pub use http_client::{Answer, Connection, head, send};
+pub use http_client::{Answer, Connection, head, parse, send};
 pub use model_node::{Faults, ModelNode};
 pub use signer::{Signer, chunk_signature, hex, hmac_sha256, sha256_hex};
 
 use anvil::client::Client;
-use anvil::front::{self, Credentials, Settings};
+use anvil::front::{self, Credentials, Settings, Tls};
 use anvil::node::{self, NodeDirectory, StartOptions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,18 +61,23 @@ pub async fn doors() -> Doors {
 }
 
 pub async fn doors_with(settings: Settings) -> Doors {
+    doors_over(settings, None).await
+}
+
+/// Doors that speak TLS.
+pub async fn doors_over(settings: Settings, tls: Option<Arc<Tls>>) -> Doors {
     let (client, faults) = ModelNode::start();
-    let (address, stop) = open(client, settings).await;
+    let (address, stop) = open(client, settings, tls).await;
     Doors { address, faults, stop: Some(stop) }
 }
 
-async fn open(client: Client, settings: Settings) -> (SocketAddr, oneshot::Sender<()>) {
+async fn open(client: Client, settings: Settings, tls: Option<Arc<Tls>>) -> (SocketAddr, oneshot::Sender<()>) {
     let credentials = Credentials { access_key_id: ACCESS_KEY.into(), secret_access_key: SECRET_KEY.into() };
     let router = front::router(client, credentials, settings, None);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(front::serve(listener, router, stopped));
+    tokio::spawn(front::serve(listener, router, tls, stopped));
     (address, stop)
 }
 
@@ -104,7 +109,7 @@ impl RealNode {
         });
         let (directory, node) = starting.await.expect("starting does not panic");
         let settings = Settings { open_admin: true, lifecycle_day, ..Settings::default() };
-        let (address, stop) = open(node.client.clone(), settings).await;
+        let (address, stop) = open(node.client.clone(), settings, None).await;
         let mut tries = 0;
         while send(address, "GET", "/-/ready", &[], b"").await.status != 200 {
             tries += 1;
