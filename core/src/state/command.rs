@@ -200,7 +200,7 @@ pub enum ObjectOperation {
         condition: ObjectCondition,
         expires: WallTime,
     },
-    /// Answer: `Done`, whether the object was there or not; `ConditionFailed` by its condition.
+    /// Answer: `Done`, whether the object was there or not; `ConditionFailed`, `NoSuchKey` by its condition.
     DeleteObject { object: ObjectName, condition: ObjectCondition },
     /// Answer: `Done`. `upload` is random, from the node's generator.
     CreateUpload { object: ObjectName, upload: VersionId, metadata: Metadata },
@@ -258,7 +258,7 @@ pub enum ObjectOperation {
         condition: ObjectCondition,
         expires: WallTime,
     },
-    /// Removes an object or one of its versions. Answer: `Deleted`; `ConditionFailed`, `Locked`.
+    /// Removes an object or one of its versions. Answer: `Deleted`; `ConditionFailed`, `NoSuchKey`, `Locked`.
     Remove { object: ObjectName, removal: Removal },
     /// As `CreateUpload`, with what else the version shall have.
     CreateUploadWith { object: ObjectName, upload: VersionId, metadata: Metadata, attributes: Box<Attributes> },

@@ -108,7 +108,8 @@ impl RealNode {
             (directory, node)
         });
         let (directory, node) = starting.await.expect("starting does not panic");
-        let settings = Settings { open_admin: true, lifecycle_day, ..Settings::default() };
+        let root_key = Some(directory.root_key.clone());
+        let settings = Settings { open_admin: true, lifecycle_day, root_key, ..Settings::default() };
         let (address, stop) = open(node.client.clone(), settings, None).await;
         let mut tries = 0;
         while send(address, "GET", "/-/ready", &[], b"").await.status != 200 {

@@ -317,10 +317,11 @@ impl ObjectClient {
                 self.end(Some(ObjectOutcome::Done), desk);
             }
             (ObjectAction::Delete(_), Answer::Done) => self.end(Some(ObjectOutcome::Done), desk),
-            // A put that wants an object, and there is none.
-            (ObjectAction::Put(_, When::Present | When::Is(_)), Answer::Refused(Refusal::NoSuchKey)) => {
-                self.end(Some(ObjectOutcome::ConditionFailed), desk);
-            }
+            // A write that wants an object, and there is none.
+            (
+                ObjectAction::Put(_, When::Present | When::Is(_)) | ObjectAction::Delete(When::Present | When::Is(_)),
+                Answer::Refused(Refusal::NoSuchKey),
+            ) => self.end(Some(ObjectOutcome::ConditionFailed), desk),
             (ObjectAction::Put(..) | ObjectAction::Delete(_), Answer::Refused(Refusal::ConditionFailed)) => {
                 self.end(Some(ObjectOutcome::ConditionFailed), desk);
             }

@@ -221,10 +221,15 @@ impl VersionClient {
             (What::Act(VersionAction::Remove(_), named), Answer::Deleted { name, .. }) if name == named => {
                 VersionOutcome::Done
             }
-            // A put that wants an object, and there is none.
-            (What::Act(VersionAction::Put(_, When::Present | When::Is(_)), _), Answer::Refused(Refusal::NoSuchKey)) => {
-                VersionOutcome::ConditionFailed
-            }
+            // A write that wants an object, and there is none.
+            (
+                What::Act(
+                    VersionAction::Put(_, When::Present | When::Is(_))
+                    | VersionAction::Delete(_, When::Present | When::Is(_)),
+                    _,
+                ),
+                Answer::Refused(Refusal::NoSuchKey),
+            ) => VersionOutcome::ConditionFailed,
             (
                 What::Act(VersionAction::Put(..) | VersionAction::Delete(..), _),
                 Answer::Refused(Refusal::ConditionFailed),

@@ -12,7 +12,7 @@ use super::super::attributes::{DeleteCondition, Removal, VersionName, Versioning
 use super::super::command::{Answer, ETag, Md5, Metadata, ObjectCondition, ObjectName, Refusal};
 use super::retire::retire_version;
 use super::rows::{BucketRow, Change, Changes, Content, Current, KeyRows, VersionRow, VersionUse};
-use super::{check_condition, check_object_key, lock, place, used_elsewhere};
+use super::{check_object_key, check_write, lock, place, used_elsewhere};
 use alloc::string::ToString;
 
 /// What a removal needs to know.
@@ -29,7 +29,7 @@ pub struct DeleteRows {
 /// Decides `Remove`.
 ///
 /// # Errors
-/// `Invalid`, `NoSuchBucket`, `ConditionFailed` (also when the condition wants an object and there is none), `Locked`.
+/// `Invalid`, `NoSuchBucket`, `ConditionFailed`, `NoSuchKey` (the condition wants an object and there is none), `Locked`.
 pub fn decide(rows: &DeleteRows, object: &ObjectName, removal: &Removal, moment: Moment) -> Result<Changes, Refusal> {
     check_object_key(&object.key)?;
     let bucket = rows.key.bucket.as_ref().ok_or(Refusal::NoSuchBucket)?;
@@ -118,7 +118,7 @@ fn decide_newest(
 
 fn check_delete(row: Option<&VersionRow>, condition: DeleteCondition) -> Result<(), Refusal> {
     let row = row.filter(|row| !row.is_marker());
-    check_condition(row.map(|row| row.etag), condition.etag)?;
+    check_write(row.map(|row| row.etag), condition.etag)?;
     let size = condition.size.is_none_or(|size| row.is_some_and(|row| row.size == size));
     let second = |second: u64| row.is_some_and(|row| row.modified.0 / 1000 == second);
     if size && condition.modified_second.is_none_or(second) { Ok(()) } else { Err(Refusal::ConditionFailed) }

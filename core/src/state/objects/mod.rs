@@ -185,7 +185,7 @@ fn check_condition(current: Option<ETag>, condition: ObjectCondition) -> Result<
     if holds { Ok(()) } else { Err(Refusal::ConditionFailed) }
 }
 
-/// The condition of a write that makes a version. One that wants an object where there is none is answered as S3 does it.
+/// The condition of a write that makes a version, or of a deletion. One that wants an object where there is none is answered as S3 does it.
 fn check_write(current: Option<ETag>, condition: ObjectCondition) -> Result<(), Refusal> {
     match (current, condition) {
         (None, ObjectCondition::Present | ObjectCondition::Match(_)) => Err(Refusal::NoSuchKey),

@@ -139,12 +139,12 @@ fn conditions_are_checked_against_the_current_version() {
             expires: WallTime(99),
         };
         let rows = key_rows(current);
-        assert_eq!(deletes::decide_unversioned(&rows, &name, condition, moment(9, 4)).map(drop), expected, "delete");
-        // What a write that makes a version hears when it wants an object and there is none.
+        // What a write hears that wants an object where there is none.
         let expected = match has {
             None => expected.map_err(|_| Refusal::NoSuchKey),
             Some(_) => expected,
         };
+        assert_eq!(deletes::decide_unversioned(&rows, &name, condition, moment(9, 4)).map(drop), expected, "delete");
         let put_rows = puts::PutRows { key: rows.clone(), used: None };
         assert_eq!(puts::decide(&put_rows, &put, moment(9, 4)).map(drop), expected, "put {has:?} {condition:?}");
         let rows = multipart::CompleteRows {

@@ -183,7 +183,8 @@ impl Model {
                     return refused(Refusal::NoSuchBucket);
                 }
                 if !self.holds(key, *condition) {
-                    return refused(Refusal::ConditionFailed);
+                    let is_there = self.objects.contains_key(&key) || *condition == ObjectCondition::Absent;
+                    return refused(if is_there { Refusal::ConditionFailed } else { Refusal::NoSuchKey });
                 }
                 self.objects.remove(&key);
                 Exactly(Answer::Done)
