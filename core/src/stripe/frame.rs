@@ -106,9 +106,14 @@ pub(super) fn has_size(record: &[u8], identity: &Identity) -> bool {
     record.len() == super::record_size(identity.profile, identity.length) as usize
 }
 
+/// A record's payload, frame by frame, without framing. The record must have passed [`has_size`].
+pub(super) fn payloads(record: &[u8]) -> impl Iterator<Item = &[u8]> {
+    frames(&record[HEADER_SIZE..]).map(|(chunk, _)| chunk)
+}
+
 /// Copies a record's payload, without framing, into `shard`. The record must have passed [`has_size`].
 pub(super) fn unframe(record: &[u8], shard: &mut [u8]) {
-    for ((chunk, _), to) in frames(&record[HEADER_SIZE..]).zip(shard.chunks_mut(FRAME_SIZE)) {
+    for (chunk, to) in payloads(record).zip(shard.chunks_mut(FRAME_SIZE)) {
         to.copy_from_slice(chunk);
     }
 }

@@ -6,7 +6,7 @@
 //! The seal says more than the frames' checksums do, and has to be checked anyway. So where all data shards are there, the frames
 //! are looked at only if the seal does not hold: they say which shard is damaged. Rot in a checksum alone is left to the scrub.
 
-use super::frame::{Identity, frames_hold, has_size, unframe};
+use super::frame::{Identity, frames_hold, has_size, payloads, unframe};
 use super::keys::{Sealer, TAG_SIZE};
 use super::{DataKey, Open, OpenError, Opened, Profile};
 use crate::planted::{Planted, planted};
@@ -100,13 +100,19 @@ fn assemble(job: &Open, good: &[Option<&[u8]>]) -> BytesMut {
     let k = usize::from(job.profile.data);
     // A record of this length exists, so the length is one that a stripe can have.
     let shard_size = usize::try_from(job.profile.shard_size(job.length)).expect("no larger than a record in memory");
-    let mut sealed = BytesMut::zeroed(k * shard_size);
-    if k == 1 {
-        // All positions hold the same shard.
-        let any = good.iter().flatten().next().expect("at least k good records");
-        unframe(any, &mut sealed);
+    // With one data shard all positions hold the same.
+    let whole: Vec<&[u8]> = match k {
+        1 => good.iter().flatten().take(1).copied().collect(),
+        k => good[..k].iter().flatten().copied().collect(),
+    };
+    if whole.len() == k {
+        let mut sealed = BytesMut::with_capacity(k * shard_size);
+        for payload in whole.into_iter().flat_map(payloads) {
+            sealed.extend_from_slice(payload);
+        }
         return sealed;
     }
+    let mut sealed = BytesMut::zeroed(k * shard_size);
     let (data, parity) = good.split_at(k);
     for (record, shard) in data.iter().zip(sealed.chunks_exact_mut(shard_size)) {
         if let Some(record) = record {
@@ -115,9 +121,6 @@ fn assemble(job: &Open, good: &[Option<&[u8]>]) -> BytesMut {
     }
     // STRIPE-2: as many parity shards as data shards are missing.
     let mut missing = data.iter().filter(|record| record.is_none()).count();
-    if missing == 0 {
-        return sealed;
-    }
     let mut spares: Vec<(Vec<u8>, bool)> = Vec::with_capacity(parity.len());
     for record in parity {
         match record {
