@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 /// Its own default is a second, over which a node would keep much that it does not need. Without any delay half of the time of large
 /// bodies goes to the kernel's giving pages and taking them back.
-const PURGE_DELAY_MS: &str = "100";
+const PURGE_DELAY_MS: &str = "20";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
