@@ -47,7 +47,7 @@ fn a_full_drive_refuses_loses_nothing_and_works_again() {
 }
 
 #[test]
-fn a_damaged_log_keeps_its_node_away_and_loses_nothing() {
+fn a_damaged_log_comes_back_from_the_others_and_nothing_is_lost() {
     keeps_its_promises(Scenario::LogRot, 225);
 }
 

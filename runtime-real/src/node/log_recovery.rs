@@ -18,10 +18,15 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 /// What recovery found of the log.
 type Recovered = (Log, BTreeMap<GroupId, RecoveredGroup>, Vec<log::Effect>);
+
+/// How often the log is read before it counts as unreadable, and what lies between.
+const READS: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_millis(200);
 
 /// How a directory begins that holds a log which was given up.
 const PUT_ASIDE: &str = "log.damaged-";
@@ -44,7 +49,7 @@ pub(super) fn recover_log(
         // A start may have died between the two steps at the end of this one.
         fs::create_dir_all(&log)?;
     }
-    let damage = match disks.log_segments() {
+    let damage = match read_segments(disks) {
         Ok(segments) => match Log::recover(log_config, segments) {
             Ok(log) => {
                 if !hard_states.is_any_impaired() {
@@ -79,6 +84,17 @@ pub(super) fn recover_log(
     write_copy(&disks.path(File::HardStates), offset, &bytes).context("hard-state cannot be written")?;
     fs::rename(&log, &put_aside).and_then(|()| fs::create_dir(&log)).and_then(|()| sync_parent(&log))?;
     Ok((Log::recover(log_config, Vec::new())?, hard_states))
+}
+
+/// Reads the log, several times if the drive fails: what was lost is had again, but the vote is missing meanwhile.
+fn read_segments(disks: &Disks) -> io::Result<Vec<(u64, Bytes)>> {
+    for _ in 1..READS {
+        match disks.log_segments() {
+            Err(error) if is_damage(&error) => std::thread::sleep(READ_PAUSE),
+            read => return read,
+        }
+    }
+    disks.log_segments()
 }
 
 /// Whether the drive could not give what it holds, in the operating system's words: EIO.

@@ -234,6 +234,9 @@ fn boot(order: BootOrder) -> Result<(Process, Vec<Effect>), String> {
     Ok((Process { node, store, groups, planted }, effects))
 }
 
+/// How often the log is read before it counts as unreadable: a drive that fails once may succeed the next time.
+const READS: u32 = 3;
+
 /// What recovery found of the log.
 type RecoveredLog = (Log, BTreeMap<GroupId, RecoveredGroup>, Vec<log::Effect>);
 
@@ -254,7 +257,13 @@ fn recover_log(
         false => None,
     };
     let mut hard_states = HardStates::recover(log_config.cluster, log_config.node, copy.as_deref());
-    let why = match read_segments(&mut disk) {
+    let mut segments = read_segments(&mut disk);
+    for _ in 1..READS {
+        if segments.is_err() {
+            segments = read_segments(&mut disk);
+        }
+    }
+    let why = match segments {
         Ok(segments) => match Log::recover(log_config, segments) {
             Ok(log) => return Ok((log, hard_states)),
             Err(error) => words(error),
