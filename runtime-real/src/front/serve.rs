@@ -46,6 +46,8 @@ const STREAMS_MAX: u32 = 32;
 pub(super) const DRAIN: Duration = Duration::from_secs(20);
 /// For the request of a connection that was made just before the node stopped.
 const SETTLE: Duration = Duration::from_millis(200);
+/// For what a client was still sending when it was refused.
+const LINGER: Duration = Duration::from_millis(200);
 /// Before the next try when the machine has no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -248,4 +250,6 @@ async fn refuse_plain(mut stream: Stream) {
     // A client that does not wait for the answer needs none.
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
+    // What is closed with bytes that nobody read is reset, and the answer with it.
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
 }
