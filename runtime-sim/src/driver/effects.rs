@@ -93,7 +93,12 @@ impl Cluster {
         let schedule = self.machine(node).disk(drive).schedule(&order);
         let now = self.now;
         let wait = self.machine(node).disk(drive).stalled_for(now);
-        if wait > 0 && user == DiskUser::Log {
+        if drive == 0 && matches!(user, DiskUser::Log | DiskUser::HardStates) {
+            self.on_log_order(node, wait + schedule.done);
+        }
+        // Nobody waits for a segment to be made or removed.
+        let is_waited_for = matches!(order, DiskOrder::Write { .. } | DiskOrder::Sync { .. });
+        if wait > 0 && user == DiskUser::Log && is_waited_for {
             self.on_stalled_order(node);
         }
         let (ordered, done) = (self.now, self.now.after(wait + schedule.done));

@@ -6,7 +6,8 @@
 //! - `STALL-1` Three election timeouts after the first order to a drive that stands still, its node does not lead (`RAFT-21`),
 //!   and does not campaign before the drive moves.
 //! - `STALL-2` Within eight election timeouts after it another node leads. (Its own drive may be slow, so it may have given way
-//!   in its turn by then.)
+//!   in its turn by then.) Not where an order to another log's drive takes longer than an election timeout meanwhile: then
+//!   there may be nobody whose vote could be written.
 
 use super::cluster::{Cluster, Item, Outcome};
 use super::plan::Plan;
@@ -15,6 +16,7 @@ use crate::chance::Chance;
 use crate::check::Complaint;
 use crate::world::SimTime;
 use anvil_core::types::GroupId;
+use std::collections::BTreeMap;
 
 /// Which promise falls due, of which stall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,12 +37,15 @@ pub(super) struct Stalls {
     ordered: Option<SimTime>,
     /// Another node has led since.
     another_led: bool,
+    /// Until when an order to the drive of a log takes that takes long, by node.
+    slow: BTreeMap<u64, SimTime>,
 }
 
 impl Stalls {
     pub(super) fn new(plan: &Plan) -> Stalls {
         let chance = Chance::named(plan.seed, "trouble stalls");
-        Stalls { chance, leader: None, count: 0, node: 0, until: SimTime(0), ordered: None, another_led: false }
+        let (until, slow) = (SimTime(0), BTreeMap::new());
+        Stalls { chance, leader: None, count: 0, node: 0, until, ordered: None, another_led: false, slow }
     }
 }
 
@@ -76,18 +81,30 @@ impl Cluster {
         }
     }
 
+    /// An order to the drive of a log takes so long.
+    pub(super) fn on_log_order(&mut self, node: u64, micros: u64) {
+        if micros > self.election_micros() {
+            self.troubles.stalls.slow.insert(node, self.now.after(micros));
+        }
+    }
+
     /// `STALL-1` and `STALL-2`.
     pub(super) fn check_stalled(&mut self, due: Due) -> Outcome {
         let stalls = &self.troubles.stalls;
         if due.stall != stalls.count {
             return Ok(());
         }
-        let broken = if due.another_leads { !stalls.another_led } else { stalls.leader == Some(stalls.node) };
+        let is_slow = |until: SimTime| stalls.ordered.is_some_and(|ordered| until > ordered);
+        let others_are_slow = stalls.slow.iter().any(|(node, until)| *node != stalls.node && is_slow(*until));
+        let broken = match due.another_leads {
+            true => !stalls.another_led && !others_are_slow,
+            false => stalls.leader == Some(stalls.node),
+        };
         if broken {
             let what = format!("node {} has something to write, and {:?} leads", stalls.node, stalls.leader);
             return Err(Complaint::new("a leader whose drive stands still gives way to another", what));
         }
-        if due.another_leads {
+        if due.another_leads && self.troubles.stalls.another_led {
             self.strike("another led while a drive stood still");
         }
         Ok(())
